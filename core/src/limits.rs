@@ -1,0 +1,102 @@
+//! Every bound of the core in one place: its value, its unit, and what it answers.
+
+use core::time::Duration;
+
+/// Bytes taken from a socket in one read. Also the size of one run of payload.
+pub const READ_BYTES_MAX: usize = 64 * 1024;
+
+/// HTTP head of a handshake, request or response. Go's apiserver accepts 1 MiB; no real answer
+/// comes near 64 KiB, and a peer must not make us hold more before it has said anything useful.
+pub const HEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// Header fields in one HTTP head: bounds the parser's table (10,000 fields are an attack).
+pub const HEADER_FIELDS_MAX: usize = 100;
+
+/// Body of a refused handshake that is kept to find a Status in it.
+pub const REFUSAL_BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// One message from the browser (spec §4: larger is close code 1009).
+pub const BROWSER_MESSAGE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// One control message (text) from the browser; larger is dropped and counted.
+pub const BROWSER_TEXT_BYTES_MAX: usize = 16 * 1024;
+
+/// One message from the apiserver. The Go server itself accepts 32 MiB; payload is streamed, so
+/// this bounds nothing in memory and only catches a peer that lies about its lengths.
+pub const API_MESSAGE_BYTES_MAX: u64 = 32 * 1024 * 1024;
+
+/// The Status on the error channel. Real ones are below 4 KiB plus a command line.
+pub const STATUS_BYTES_MAX: usize = 64 * 1024;
+
+/// Resize object a server half assembles.
+pub const RESIZE_BYTES_MAX: usize = 1024;
+
+/// A base64 message a server half assembles before it can decode it.
+pub const BASE64_MESSAGE_BYTES_MAX: usize = 64 * 1024;
+
+/// Payload of one stdin message towards the apiserver (Go's buffers are 32 KiB + 1).
+pub const STDIN_MESSAGE_BYTES_MAX: usize = 32 * 1024;
+
+/// stdin that waits in the gateway before the browser's socket is no longer read (spec §5).
+pub const STDIN_QUEUE_BYTES_MAX: usize = 64 * 1024;
+
+/// Output that waits in the gateway before reading from the apiserver pauses (spec §5).
+pub const OUTPUT_QUEUE_BYTES_HIGH: usize = 768 * 1024;
+
+/// Reading from the apiserver goes on once this little output waits.
+pub const OUTPUT_QUEUE_BYTES_LOW: usize = 512 * 1024;
+
+/// Framed output handed to the browser's socket at a time; the rest waits unframed, so that
+/// warnings can overtake it and a closed acknowledgement window holds it back.
+pub const BROWSER_OUTBOX_BYTES_MAX: usize = 64 * 1024;
+
+/// Output sent and not yet acknowledged with `flow=ack` (spec §4).
+pub const ACK_WINDOW_BYTES: u64 = 256 * 1024;
+
+/// SPDY control frame payload we accept. The draft asks for at least 8 KiB.
+pub const SPDY_CONTROL_BYTES_MAX: usize = 64 * 1024;
+
+/// Decompressed SPDY header block: stops a deflate bomb.
+pub const SPDY_HEADER_BLOCK_BYTES_MAX: usize = 16 * 1024;
+
+/// Header pairs in one SPDY block.
+pub const SPDY_HEADERS_MAX: usize = 64;
+
+/// Streams a SPDY server half lets a peer open on one connection (exec needs five).
+pub const SPDY_STREAMS_MAX: usize = 16;
+
+/// One dial, from its `Ask` to the 101 (WebSocket) or the last `SYN_REPLY` (SPDY).
+pub const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// All dials of one session together.
+pub const DIALS_TIMEOUT: Duration = Duration::from_secs(25);
+
+/// Quiet time after a v5 101 that counts as *up*: the translator answers before it has reached the kubelet.
+pub const UP_AFTER_V5: Duration = Duration::from_millis(500);
+
+/// Quiet time after a v4 101 or the last `SYN_REPLY` that counts as *up*.
+pub const UP_AFTER_OTHER: Duration = Duration::from_millis(300);
+
+/// A ping is lost when this long after it was written nothing moved.
+pub const HEARTBEAT_VERDICT: Duration = Duration::from_secs(10);
+
+/// Bytes wait and the browser's socket takes none for this long: stalled.
+pub const STALL_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long queued output may still go out on an end other than the process's own.
+pub const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long the peer's Close is awaited after ours.
+pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The apiserver silent this long with a keepalive unanswered: look whether the pod still exists.
+pub const POD_CHECK_SILENCE: Duration = Duration::from_secs(60);
+
+/// Reading paused within this long before a v5 end makes `truncated` unknown.
+pub const TRUNCATION_DOUBT: Duration = Duration::from_secs(10);
+
+/// How long a host may take to answer an `Ask` that has no shorter deadline of its own.
+pub const ASK_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Turns a driver takes before it yields, so that one session cannot starve the others.
+pub const DRIVE_TURNS_MAX: usize = 64;
