@@ -1,0 +1,1 @@
+//! Sockets and a clock of tokio for the driver loop of `periscope-core`.

@@ -1,0 +1,1 @@
+//! The production server on tokio: the gateway, and the sandbox apiserver of `periscope demo`.

@@ -1,0 +1,3 @@
+//! The `periscope` program.
+
+fn main() {}
