@@ -5,3 +5,4 @@
 pub mod limits;
 pub mod outbox;
 pub mod time;
+pub mod ws;

@@ -12,6 +12,9 @@ pub const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Header fields in one HTTP head: bounds the parser's table (10,000 fields are an attack).
 pub const HEADER_FIELDS_MAX: usize = 100;
 
+/// One chunk-size line of a chunked answer, extensions included. Real ones have under 10 bytes.
+pub const CHUNK_LINE_BYTES_MAX: usize = 256;
+
 /// Body of a refused handshake that is kept to find a Status in it.
 pub const REFUSAL_BODY_BYTES_MAX: usize = 64 * 1024;
 
@@ -24,6 +27,13 @@ pub const BROWSER_TEXT_BYTES_MAX: usize = 16 * 1024;
 /// One message from the apiserver. The Go server itself accepts 32 MiB; payload is streamed, so
 /// this bounds nothing in memory and only catches a peer that lies about its lengths.
 pub const API_MESSAGE_BYTES_MAX: u64 = 32 * 1024 * 1024;
+
+/// WebSocket payload up to this size is copied behind its frame header; above it a second chunk in
+/// the same vectored write costs less than the copy.
+pub const WS_COPY_BYTES_MAX: usize = 1024;
+
+/// Bytes a caller may put before a WebSocket payload (a channel number, a sequence number).
+pub const WS_PREFIX_BYTES_MAX: usize = 8;
 
 /// The Status on the error channel. Real ones are below 4 KiB plus a command line.
 pub const STATUS_BYTES_MAX: usize = 64 * 1024;
@@ -81,7 +91,7 @@ pub const UP_AFTER_OTHER: Duration = Duration::from_millis(300);
 pub const HEARTBEAT_VERDICT: Duration = Duration::from_secs(10);
 
 /// Bytes wait and the browser's socket takes none for this long: stalled.
-pub const STALL_TIMEOUT: Duration = Duration::from_secs(60);
+pub const STALL_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// How long queued output may still go out on an end other than the process's own.
 pub const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
@@ -90,7 +100,7 @@ pub const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The apiserver silent this long with a keepalive unanswered: look whether the pod still exists.
-pub const POD_CHECK_SILENCE: Duration = Duration::from_secs(60);
+pub const POD_CHECK_SILENCE: Duration = Duration::from_mins(1);
 
 /// Reading paused within this long before a v5 end makes `truncated` unknown.
 pub const TRUNCATION_DOUBT: Duration = Duration::from_secs(10);

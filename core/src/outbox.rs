@@ -54,15 +54,31 @@ impl Outbox {
     /// Queues one whole message ahead of every message that was not begun, but behind earlier
     /// urgent ones. Returns the value [`Self::written`] has once its last byte was taken.
     pub fn push_urgent(&mut self, message: Bytes) -> u64 {
-        let index = self.begun_chunks().saturating_add(self.urgent).min(self.chunks.len());
-        let ahead: usize = self.chunks.iter().take(index).map(|chunk| chunk.bytes.len()).sum();
+        let index = self
+            .begun_chunks()
+            .saturating_add(self.urgent)
+            .min(self.chunks.len());
+        let ahead: usize = self
+            .chunks
+            .iter()
+            .take(index)
+            .map(|chunk| chunk.bytes.len())
+            .sum();
         let len = message.len();
         if len > 0 {
-            self.chunks.insert(index, Chunk { bytes: message, ends_message: true });
+            self.chunks.insert(
+                index,
+                Chunk {
+                    bytes: message,
+                    ends_message: true,
+                },
+            );
             self.len = self.len.saturating_add(len);
             self.urgent = self.urgent.saturating_add(1);
         }
-        self.written.saturating_add(ahead as u64).saturating_add(len as u64)
+        self.written
+            .saturating_add(ahead as u64)
+            .saturating_add(len as u64)
     }
 
     /// Takes `len` bytes off the front: the socket has accepted them.
@@ -72,7 +88,9 @@ impl Outbox {
         self.written = self.written.saturating_add(left as u64);
         self.len = self.len.saturating_sub(left);
         while left > 0 {
-            let Some(front) = self.chunks.front_mut() else { break };
+            let Some(front) = self.chunks.front_mut() else {
+                break;
+            };
             if !self.mid_message {
                 // A message is begun here; from now on it counts as begun, not as urgent.
                 self.urgent = self.urgent.saturating_sub(1);
@@ -90,7 +108,10 @@ impl Outbox {
 
     /// Drops everything that was not taken. Used when a leg is cut off.
     pub fn clear(&mut self) {
-        *self = Self { written: self.written, ..Self::default() };
+        *self = Self {
+            written: self.written,
+            ..Self::default()
+        };
     }
 
     /// The waiting chunks, in the order they must be written.
@@ -118,7 +139,10 @@ impl Outbox {
             return;
         }
         self.len = self.len.saturating_add(bytes.len());
-        self.chunks.push_back(Chunk { bytes, ends_message });
+        self.chunks.push_back(Chunk {
+            bytes,
+            ends_message,
+        });
     }
 
     /// Chunks at the front that belong to a message the socket has begun.
@@ -136,7 +160,10 @@ mod tests {
     use super::*;
 
     fn text(outbox: &Outbox) -> String {
-        outbox.chunks().map(|chunk| String::from_utf8_lossy(chunk).into_owned()).collect()
+        outbox
+            .chunks()
+            .map(|chunk| String::from_utf8_lossy(chunk).into_owned())
+            .collect()
     }
 
     #[test]

@@ -35,7 +35,11 @@ impl Instant {
         let micros = duration.as_micros();
         // A u128 above u64::MAX saturates: half a million years is "never" for a session.
         #[expect(clippy::cast_possible_truncation, reason = "guarded by the comparison")]
-        let micros = if micros > u64::MAX as u128 { u64::MAX } else { micros as u64 };
+        let micros = if micros > u64::MAX as u128 {
+            u64::MAX
+        } else {
+            micros as u64
+        };
         Self(self.0.saturating_add(micros))
     }
 }
