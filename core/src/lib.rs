@@ -2,7 +2,11 @@
 //!
 //! See `ARCHITECTURE.md` in the repository for the map and the invariants.
 
+pub mod code;
 pub mod limits;
+pub mod names;
 pub mod outbox;
+pub mod refusal;
+pub mod request;
 pub mod time;
 pub mod ws;

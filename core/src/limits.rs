@@ -75,6 +75,24 @@ pub const SPDY_HEADERS_MAX: usize = 64;
 /// Streams a SPDY server half lets a peer open on one connection (exec needs five).
 pub const SPDY_STREAMS_MAX: usize = 16;
 
+/// Output read for a container runtime's "cannot start the command" when that came as an exit code.
+pub const NO_SHELL_OUTPUT_BYTES_MAX: usize = 4 * 1024;
+
+/// A DNS-1123 label: namespaces and containers (RFC 1123 §2.1).
+pub const LABEL_BYTES_MAX: usize = 63;
+
+/// A DNS-1123 subdomain: pods (RFC 1123 §2.1).
+pub const SUBDOMAIN_BYTES_MAX: usize = 253;
+
+/// A cluster's name in the registry.
+pub const CLUSTER_NAME_BYTES_MAX: usize = 100;
+
+/// A caller's command as JSON. Percent-encoded three bytes for one it still fits an HTTP head of ours.
+pub const COMMAND_BYTES_MAX: usize = 16 * 1024;
+
+/// Arguments of a caller's command; each becomes a query pair of its own.
+pub const COMMAND_ARGUMENTS_MAX: usize = 256;
+
 /// One dial, from its `Ask` to the 101 (WebSocket) or the last `SYN_REPLY` (SPDY).
 pub const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 
