@@ -278,10 +278,8 @@ fn row_of_answer(answer: &Answer<'_>, status: Option<&Status>) -> Row {
             None,
         ) => Row::OwnError,
         (Answer::Refused { body, .. }, None) if is_own_text(body) => Row::OwnError,
-        (Answer::Refused { .. }, None)
-        | (Answer::WrongAccept | Answer::WrongSubprotocol, _)
-        | (Answer::Eof | Answer::Garbage | Answer::Timeout, _) => Row::NotUnderstood,
-        (Answer::Dns | Answer::Tcp | Answer::Tls, _) => Row::NoConnection,
+        (Answer::Dns | Answer::Tcp | Answer::Tls, None) => Row::NoConnection,
+        (_, None) => Row::NotUnderstood,
     }
 }
 
