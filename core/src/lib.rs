@@ -3,6 +3,7 @@
 //! See `ARCHITECTURE.md` in the repository for the map and the invariants.
 
 pub mod code;
+pub mod http;
 pub mod limits;
 pub mod names;
 pub mod outbox;

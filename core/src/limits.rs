@@ -12,6 +12,9 @@ pub const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Header fields in one HTTP head: bounds the parser's table (10,000 fields are an attack).
 pub const HEADER_FIELDS_MAX: usize = 100;
 
+/// Interim (1xx) answers before the final one. Real servers send none or one.
+pub const INTERIM_ANSWERS_MAX: usize = 5;
+
 /// One chunk-size line of a chunked answer, extensions included. Real ones have under 10 bytes.
 pub const CHUNK_LINE_BYTES_MAX: usize = 256;
 
