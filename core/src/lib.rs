@@ -7,6 +7,7 @@ pub mod http;
 pub mod limits;
 pub mod names;
 pub mod outbox;
+pub mod policy;
 pub mod refusal;
 pub mod request;
 pub mod time;

@@ -96,6 +96,25 @@ pub const COMMAND_BYTES_MAX: usize = 16 * 1024;
 /// Arguments of a caller's command; each becomes a query pair of its own.
 pub const COMMAND_ARGUMENTS_MAX: usize = 256;
 
+/// WebSocket failures in a row that open a cluster's breaker (operator guide §4).
+pub const BREAKER_FAILURES: u32 = 3;
+
+/// How long an open breaker pins its cluster to SPDY (operator guide §4).
+pub const BREAKER_OPEN: Duration = Duration::from_mins(30);
+
+/// A probe whose outcome was not reported by then is given back. Longer than all dials of a session
+/// together, so only a host that lost the attempt gets here.
+pub const BREAKER_PROBE_LOST: Duration = Duration::from_mins(1);
+
+/// Clusters whose breakers are remembered. Registries have tens; names only the host chooses.
+pub const BREAKER_CLUSTERS_MAX: usize = 4096;
+
+/// The window of the rate limit: "per minute".
+pub const RATE_WINDOW: Duration = Duration::from_mins(1);
+
+/// Subjects whose opens of the last minute are remembered.
+pub const RATE_SUBJECTS_MAX: usize = 65_536;
+
 /// One dial, from its `Ask` to the 101 (WebSocket) or the last `SYN_REPLY` (SPDY).
 pub const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 
