@@ -1,0 +1,162 @@
+/** The questions the terminal page asks. */
+
+import { endSession, getPod, type Container } from '../api.ts';
+import { openDialog, type Dialog } from '../dialog.ts';
+import { age, h } from '../dom.ts';
+import { execPage, type ExecTarget } from '../paths.ts';
+import type { ActiveSession, GatewayError } from '../protocol.ts';
+import { sentenceForError } from '../sentences.ts';
+import type { Shell } from './shell.ts';
+import { countLines } from './paste.ts';
+import { copyText } from './clipboard.ts';
+
+/** Which shells are open, each with a working Disconnect. Resolves to true once one was ended. */
+export async function capDialog(error: GatewayError): Promise<boolean> {
+  const sessions = error.activeSessions ?? [];
+  const own = error.code === 'E_CAP_USER';
+  const where = [...new Set(sessions.map((session) => session.pod))];
+  const title = own && where.length > 0 ? `You’re already exec’d into ${listed(where)}` : sentenceForError(error).title;
+  const trouble = h('p', { class: 'trouble', role: 'alert', hidden: true });
+  const now = Date.now();
+  const rows = sessions.map((session) => {
+    const button = h('button', { type: 'button', class: 'button' }, 'Disconnect');
+    button.setAttribute('aria-label', `Disconnect ${session.pod}, container ${session.container}`);
+    button.addEventListener('click', () => {
+      button.disabled = true;
+      button.textContent = 'Disconnecting…';
+      endSession(session.id).then(
+        () => dialog.close(true),
+        (reason: unknown) => {
+          button.disabled = false;
+          button.textContent = 'Disconnect';
+          trouble.hidden = false;
+          trouble.textContent = `That did not work: ${reason instanceof Error ? reason.message : String(reason)}`;
+        },
+      );
+    });
+    return h('li', {}, sessionLine(session, now), button);
+  });
+  const others = error.otherSessions ?? 0;
+  const dialog: Dialog<boolean> = openDialog<boolean>(
+    title,
+    [
+      h('p', {}, limitLine(error, own)),
+      sessions.length > 0 ? h('ul', { class: 'session-list' }, ...rows) : h('p', {}, 'None of them is yours.'),
+      others > 0 ? h('p', { class: 'quiet' }, `${others} more ${others === 1 ? 'belongs' : 'belong'} to other people.`) : null,
+      trouble,
+    ],
+    [{ text: 'Cancel', value: false }],
+  );
+  return (await dialog.answer) === true;
+}
+
+function limitLine(error: GatewayError, own: boolean): string {
+  const limit = error.limit === undefined ? 'The limit' : `The limit of ${error.limit}`;
+  return own
+    ? `${limit} shells per person is reached, counted over all clusters. Disconnect one to open this one.`
+    : `${limit} shells for this cluster is reached. Disconnect one of yours, or wait for somebody to leave.`;
+}
+
+function sessionLine(session: ActiveSession, now: number): HTMLElement {
+  return h(
+    'div',
+    {},
+    h('strong', {}, session.pod),
+    session.container === '' ? '' : ` · ${session.container}`,
+    h('br'),
+    h('span', { class: 'quiet' }, `${session.cluster} / ${session.namespace}, open for `, age(session.startedAt, now)),
+  );
+}
+
+function listed(names: string[]): string {
+  if (names.length <= 1) return names[0] ?? '';
+  if (names.length > 3) return `${names.slice(0, 2).join(', ')} and ${names.length - 2} more`;
+  return `${names.slice(0, -1).join(', ')} and ${names.at(-1)}`;
+}
+
+/** Offers the pod's other containers. Resolves to the address to go to, or null. */
+export async function noShellDialog(target: ExecTarget, container: string): Promise<string | null> {
+  let others: Container[] = [];
+  let trouble = '';
+  try {
+    const pod = await getPod(target.cluster, target.namespace, target.pod);
+    others = pod.containers.filter((one) => one.name !== container && one.state.toLowerCase().startsWith('running'));
+  } catch (reason) {
+    trouble = `The other containers could not be listed: ${reason instanceof Error ? reason.message : String(reason)}`;
+  }
+  const name = container === '' ? 'This container' : `Container ${container}`;
+  const body =
+    others.length > 0
+      ? 'Its image holds neither bash nor sh. Another container of this pod may have one:'
+      : `Its image holds neither bash nor sh, and no other container of this pod is running. ${trouble}`;
+  const hint = h('p', { class: 'quiet' }, 'From a terminal, ', h('code', {}, `kubectl debug -it ${target.pod} --image=busybox --target=${container || 'CONTAINER'}`), ' brings a shell along.');
+  const dialog = openDialog<string>(
+    `${name} has no shell`,
+    [h('p', {}, body), hint],
+    [
+      { text: 'Cancel', value: '' },
+      ...others.map((one, index) => ({
+        text: `Open ${one.name}`,
+        value: execPage(target.cluster, target.namespace, target.pod, one.name),
+        primary: index === 0,
+      })),
+    ],
+  );
+  return (await dialog.answer) || null;
+}
+
+/** How much of a paste is shown before it is sent. */
+const PREVIEW_CHARACTERS = 600;
+
+export async function pasteDialog(text: string): Promise<boolean> {
+  const lines = countLines(text);
+  const preview = text.length > PREVIEW_CHARACTERS ? `${text.slice(0, PREVIEW_CHARACTERS)}…` : text;
+  const dialog = openDialog<boolean>(
+    lines === 1 ? 'Paste a line and run it?' : `Paste ${lines.toLocaleString()} lines?`,
+    [
+      h('p', {}, 'The program in front does not hold pasted text back, so each line runs as soon as it arrives.'),
+      h('pre', { class: 'preview', tabindex: 0 }, preview),
+    ],
+    [
+      { text: 'Cancel', value: false },
+      { text: 'Paste', value: true, primary: true },
+    ],
+  );
+  return (await dialog.answer) === true;
+}
+
+export async function linkDialog(address: string): Promise<boolean> {
+  const dialog = openDialog<boolean>(
+    'Open this link?',
+    [h('p', {}, 'A program in the container made this link. It leads to:'), h('pre', { class: 'preview' }, address)],
+    [
+      { text: 'Cancel', value: false },
+      { text: 'Open', value: true, primary: true },
+    ],
+  );
+  return (await dialog.answer) === true;
+}
+
+/** What is known about the session, with its id to copy. */
+export function infoDialog(shell: Shell, extra: HTMLElement): void {
+  const hello = shell.session.hello;
+  const facts: [string, string][] =
+    hello === null
+      ? [['Session', 'not open yet']]
+      : [
+          ['Session id', hello.sessionId],
+          ['Identity', [hello.identity.user, ...hello.identity.groups].join(', ') || 'the gateway’s own'],
+          ['Target', `${hello.cluster} / ${hello.namespace} / ${hello.pod} / ${hello.container || 'chosen by the cluster'}`],
+          ['Command', hello.command.join(' ')],
+          ['Transport', `${hello.transport} (${hello.subprotocol})`],
+          ['Ends when idle for', `${hello.idleSeconds} s, with a warning ${hello.idleWarnSeconds} s before`],
+        ];
+  const list = h('dl', { class: 'facts-list' }, ...facts.flatMap(([name, value]) => [h('dt', {}, name), h('dd', {}, value)]));
+  const copy = h('button', { type: 'button', class: 'button' }, 'Copy session id');
+  copy.addEventListener('click', () => {
+    void copyText(hello?.sessionId ?? '').then((copied) => {
+      copy.textContent = copied ? 'Copied' : 'Copying was refused';
+    });
+  });
+  openDialog<null>('This session', [list, hello === null ? null : copy, extra], [{ text: 'Close', value: null, primary: true }]);
+}

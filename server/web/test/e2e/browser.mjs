@@ -1,0 +1,70 @@
+/** What the end-to-end tests share: a browser, a page that reports what went wrong, and the screen's text. */
+import { chromium } from 'playwright-core';
+
+export async function openBrowser() {
+  return chromium.launch({
+    executablePath: process.env.PERISCOPE_CHROMIUM ?? '/usr/bin/chromium',
+    args: ['--no-sandbox', '--disable-dev-shm-usage'],
+  });
+}
+
+/** A page of its own context. `troubles` collects script errors and every violation of the policy. */
+export async function openPage(browser, { dark = false, width = 1180, height = 760, ...more } = {}) {
+  const context = await browser.newContext({ viewport: { width, height }, colorScheme: dark ? 'dark' : 'light', ...more });
+  const page = await context.newPage();
+  page.setDefaultTimeout(15_000);
+  const troubles = [];
+  page.on('pageerror', (error) => troubles.push(`script error: ${error.message}`));
+  page.on('console', (message) => {
+    if (/Content Security Policy|Refused to/.test(message.text())) troubles.push(message.text());
+  });
+  page.on('dialog', (dialog) => dialog.accept());
+  return { context, page, troubles };
+}
+
+/** Everything on the screen and above it, as xterm's own buffer has it. */
+export function screenText(page) {
+  return page.evaluate(() => {
+    const terminal = document.getElementById('terminal')?.terminal;
+    if (terminal === undefined) return '';
+    const buffer = terminal.buffer.active;
+    const lines = [];
+    for (let i = 0; i < buffer.length; i++) {
+      const line = buffer.getLine(i);
+      const text = line.translateToString(true);
+      if (line.isWrapped && lines.length > 0) lines[lines.length - 1] += text;
+      else lines.push(text);
+    }
+    return lines.join('\n');
+  });
+}
+
+/** Waits until the screen's text satisfies `test`; the error shows the screen. */
+export async function waitForScreen(page, test, what, milliseconds = 15_000) {
+  const deadline = Date.now() + milliseconds;
+  let text = '';
+  while (Date.now() < deadline) {
+    text = await screenText(page);
+    if (test(text)) return text;
+    await page.waitForTimeout(50);
+  }
+  throw new Error(`the screen never showed ${what}; it shows:\n${text}`);
+}
+
+export async function waitForOpen(page) {
+  await page.locator('#status.good').waitFor();
+}
+
+export async function type(page, line) {
+  await page.locator('#terminal textarea').focus();
+  await page.keyboard.type(`${line}\n`);
+}
+
+/** The rows and columns `stty size` reports, asked with a mark that cannot be taken for an older answer. */
+export async function sttySize(page, mark) {
+  await type(page, `echo ${mark}; stty size`.replace('; ', '\n'));
+  const pattern = new RegExp(`^${mark}\\n(?:.*\\n)*?(\\d+) (\\d+)\\s*$`, 'm');
+  const text = await waitForScreen(page, (screen) => pattern.test(screen), `the answer to stty size after ${mark}`);
+  const [, rows, cols] = pattern.exec(text);
+  return { rows: Number(rows), cols: Number(cols) };
+}
