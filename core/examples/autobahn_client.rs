@@ -1,6 +1,11 @@
 //! Runs every case of Autobahn's fuzzing server: `autobahn_client ADDRESS:PORT`.
 //!
 //! The machines come from the core; this example only adds a socket and random seeds.
+#![expect(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "an example is a host: sockets and arguments are its part"
+)]
 
 mod echo;
 

@@ -1,6 +1,11 @@
 //! An echo server for Autobahn's fuzzing client: `autobahn_server ADDRESS:PORT`.
 //!
 //! The machines come from the core; this example only adds a thread and a socket per connection.
+#![expect(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "an example is a host: sockets and arguments are its part"
+)]
 
 mod echo;
 

@@ -1,3 +1,5 @@
+//! Both directions of the exec request, against the wire and against each other.
+
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 use proptest::prelude::*;
 

@@ -1,3 +1,5 @@
+//! The breaker against its rules one by one, and against a model that recomputes them from history.
+
 use core::time::Duration;
 
 use proptest::prelude::*;
