@@ -1,0 +1,48 @@
+# How to build, run and test periscope. `make help` lists the targets; CONTRIBUTING.md says when to use which.
+#
+# All crates share one target folder: target/, or CARGO_TARGET_DIR where that is set.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+
+# What `make test` runs, cheapest first, each of them a target of its own.
+PARTS := fmt lint test-core test-server docs
+
+CORE_FEATURES = $(shell awk '/^\[/ { inside = ($$0 == "[features]") } inside && /^[a-z]/ { print $$1 }' core/Cargo.toml)
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: test
+test: ## run every part below, say how long each took, fail if one failed
+	@tools/run-parts.sh $(PARTS)
+
+.PHONY: fmt
+fmt: ## the Rust code is formatted (mend with `cargo fmt --all`)
+	cargo fmt --all --check
+
+.PHONY: lint
+lint: ## clippy without warnings: everything, and core with no feature and with each one alone
+	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
+	cargo clippy --locked -p periscope-core --no-default-features -- -D warnings
+	for feature in $(CORE_FEATURES); do \
+	  cargo clippy --locked -p periscope-core --no-default-features --features "$$feature" -- -D warnings; \
+	done
+
+.PHONY: test-core
+test-core: ## tests of the core and of the runtimes, with every feature
+	cargo test --locked --workspace --exclude periscope --all-features
+
+.PHONY: test-server
+test-server: ## tests of the server
+	cargo test --locked -p periscope --all-features
+
+.PHONY: docs
+docs: ## rustdoc of the core, private items too, without warnings; pages in step with code and manifests
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked -p periscope-core --all-features --no-deps --document-private-items
+	tools/check-docs.mjs
