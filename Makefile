@@ -7,10 +7,11 @@ SHELL := bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
+WEB := server/web
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 
 # What `make test` runs, cheapest first, each of them a target of its own.
-PARTS := fmt lint test-core test-server docs
+PARTS := fmt test-web lint test-core test-server docs
 
 CORE_FEATURES = $(shell awk '/^\[/ { inside = ($$0 == "[features]") } inside && /^[a-z]/ { print $$1 }' core/Cargo.toml)
 
@@ -42,7 +43,18 @@ test-core: ## tests of the core and of the runtimes, with every feature
 test-server: ## tests of the server
 	cargo test --locked -p periscope --all-features
 
+.PHONY: test-web
+test-web: $(WEB)/node_modules/.ready ## the web UI: types, unit tests, build
+	cd $(WEB) && npm run lint
+	cd $(WEB) && npm test
+	cd $(WEB) && npm run build
+
+$(WEB)/node_modules/.ready: $(WEB)/package.json $(WEB)/package-lock.json
+	tools/need-node.sh
+	cd $(WEB) && npm ci --no-audit --no-fund
+	touch $@
+
 .PHONY: docs
 docs: ## rustdoc of the core, private items too, without warnings; pages in step with code and manifests
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked -p periscope-core --all-features --no-deps --document-private-items
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --locked -p periscope-core --all-features --no-deps --document-private-items
 	tools/check-docs.mjs
