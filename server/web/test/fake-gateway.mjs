@@ -43,11 +43,12 @@ const PODS = [
   ...['idle', 'drain', 'drop', 'forbidden', 'unreachable', 'refused', 'killed'].map((name) => pod(name, [container('app')], { namespace: 'faults' })),
 ];
 
-/** Starts it on a port (0: any free one). Resolves to `{url, sessions, violations, close()}`. */
+/** Starts it on a port (0: any free one). Resolves to `{url, sessions, violations, sent(), close()}`. */
 export async function startFakeGateway({ port = 0, seed = 0 } = {}) {
   const sessions = new Map();
   const violations = [];
   const opens = new Map();
+  let totalSent = 0;
   for (let i = 0; i < seed; i++) {
     const id = randomUUID();
     sessions.set(id, { id, cluster: 'old', namespace: 'default', pod: `worker-${i}`, container: 'app', startedAt: ago(600 * (i + 1)), end() {} });
@@ -164,6 +165,7 @@ export async function startFakeGateway({ port = 0, seed = 0 } = {}) {
           while (!over && query.get('flow') === 'ack' && sent - acknowledged >= WINDOW) await new Promise((resolve) => (room = resolve));
           const piece = bytes.subarray(at, at + 16_384);
           sent += piece.length;
+          totalSent += piece.length;
           await new Promise((resolve) => ws.send(piece, { binary: true }, resolve));
         }
       },
@@ -226,6 +228,8 @@ export async function startFakeGateway({ port = 0, seed = 0 } = {}) {
     url: `http://127.0.0.1:${server.address().port}`,
     sessions,
     violations,
+    /** Terminal bytes handed to all sockets so far. */
+    sent: () => totalSent,
     close: () => {
       for (const client of sockets.clients) client.terminate();
       server.closeAllConnections();

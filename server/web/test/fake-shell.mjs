@@ -36,9 +36,10 @@ export class FakeShell {
 
   async #key(key) {
     if (key === '\x03') {
-      this.#running?.abort();
       this.#line = '';
-      await this.#io.print(`^C\r\n${this.#running === null ? PROMPT : ''}`);
+      // What runs says goodbye itself, behind its own output.
+      if (this.#running === null) await this.#io.print(`^C\r\n${PROMPT}`);
+      else this.#running.abort();
     } else if (this.#running !== null) {
       return;
     } else if (key === '\x04' && this.#line === '') {
@@ -74,6 +75,7 @@ export class FakeShell {
     else if (command === 'count') await print(`${line.length - 6}\n`);
     else if (command === 'wide') await this.#split(print);
     else if (command === 'colours') await print(COLOURS);
+    else if (command === 'nobracket') await print('\x1b[?2004l');
     else if (command === 'ls') await print('\x1b[1;34mbin\x1b[0m  \x1b[1;34metc\x1b[0m  README.md  \x1b[1;32mserver\x1b[0m\n');
     else if (command === 'seq') await print(Array.from({ length: Number(words[0]) }, (_, i) => `${i + 1}\n`).join(''));
     else if (command === 'yes') await this.#yes();
@@ -94,7 +96,7 @@ export class FakeShell {
     void (async () => {
       while (!signal.aborted && this.#io.alive()) await this.#io.print(block);
       this.#running = null;
-      await this.#io.print(PROMPT);
+      await this.#io.print(`^C\r\n${PROMPT}`);
     })();
     await new Promise((resolve) => setImmediate(resolve));
   }

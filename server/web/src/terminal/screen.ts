@@ -10,8 +10,9 @@ import { Terminal } from '@xterm/xterm';
 import type { Settings } from '../settings.ts';
 import { copyText } from './clipboard.ts';
 import { runsLines, withoutEscapes } from './paste.ts';
-import { styleSafeDocument, withStyleSafePage } from './stylesheet.ts';
+import { drawThroughCssom } from './stylesheet.ts';
 import { appearance, onAppearanceChange } from './theme.ts';
+import { Utf8Joiner } from './utf8.ts';
 
 export interface ScreenEvents {
   input(bytes: Uint8Array<ArrayBuffer>): void;
@@ -41,6 +42,7 @@ export class Screen {
   readonly #events: ScreenEvents;
   readonly #settings: Settings;
   readonly #encoder = new TextEncoder();
+  readonly #joiner = new Utf8Joiner();
   #resizeTimer = 0;
 
   constructor(host: HTMLElement, settings: Settings, events: ScreenEvents, signal: AbortSignal) {
@@ -51,7 +53,6 @@ export class Screen {
     this.#terminal = new Terminal({
       allowProposedApi: true,
       cursorBlink: !matchMedia('(prefers-reduced-motion: reduce)').matches,
-      documentOverride: styleSafeDocument(document),
       fontFamily: 'ui-monospace, "SF Mono", "Cascadia Mono", Menlo, Consolas, "DejaVu Sans Mono", "Liberation Mono", monospace',
       fontSize: settings.fontSize,
       lineHeight: 1.15,
@@ -62,9 +63,8 @@ export class Screen {
       theme,
     });
     this.#load();
-    withStyleSafePage(() => {
-      this.#terminal.open(host);
-    });
+    drawThroughCssom();
+    this.#terminal.open(host);
     // Tests and assistive scripts read the screen through this; the pixels of a renderer tell them nothing.
     Object.defineProperty(host, 'terminal', { value: this.#terminal, configurable: true });
     this.#fit.fit();
@@ -79,13 +79,14 @@ export class Screen {
     return this.#terminal.rows;
   }
 
-  /** Draws terminal bytes as they came: xterm itself joins UTF-8 sequences that were cut between messages. */
+  /** Draws terminal bytes; a character that is cut between two calls is drawn whole. */
   write(bytes: Uint8Array, done: () => void): void {
-    this.#terminal.write(bytes, done);
+    this.#terminal.write(this.#joiner.join(bytes), done);
   }
 
   /** A line of our own between two shells on one screen. */
   separate(text: string): void {
+    this.#joiner.reset();
     const buffer = this.#terminal.buffer.active;
     // Leaving the alternate screen also restores a cursor, so it must not be asked for in vain.
     const leave = buffer.type === 'alternate' ? '\x1b[?1049l\r\n' : buffer.cursorX > 0 ? '\r\n' : '';

@@ -1,59 +1,31 @@
 /**
  * Lets xterm.js draw under `style-src 'self'`.
  *
- * Its DOM renderer writes rules into `<style>` elements and colours into `style` attributes; a strict
- * policy refuses both, but not the CSSOM. So the document handed to xterm makes, in place of a `<style>`,
- * an element whose text goes into a constructed style sheet, and spans whose `style` attribute is set
- * through the CSSOM.
+ * Its DOM renderer writes rules into `<style>` elements and colours into the `style` attribute of spans. A
+ * strict policy refuses both, but not the CSSOM, so both are sent there. The page itself makes no `<style>`
+ * element and sets no `style` attribute, so nothing else is touched.
  */
 
-/** A document for xterm's `documentOverride`. Everything but `createElement` is the real one's. */
-export function styleSafeDocument(real: Document): Document {
-  const methods = new Map<string | symbol, unknown>([['createElement', (tag: string) => createSafe(real, tag)]]);
-  return new Proxy(real, {
-    get(target, property) {
-      const known = methods.get(property);
-      if (known !== undefined) return known;
-      const value: unknown = Reflect.get(target, property, target);
-      if (typeof value !== 'function') return value;
-      // Native methods insist on the real document as `this`.
-      const bound: unknown = value.bind(target);
-      methods.set(property, bound);
-      return bound;
-    },
-    set(target, property, value) {
-      return Reflect.set(target, property, value, target);
-    },
-  });
-}
+let done = false;
 
-/**
- * Runs `action` while the page's own document makes such elements too: xterm's viewport takes the page's
- * document, whatever document it was given.
- */
-export function withStyleSafePage(action: () => void): void {
-  Object.defineProperty(document, 'createElement', {
-    value: (tag: string) => createSafe(document, tag),
-    configurable: true,
-  });
-  try {
-    action();
-  } finally {
-    Reflect.deleteProperty(document, 'createElement');
-  }
-}
+/** To be called before the first terminal opens. */
+export function drawThroughCssom(): void {
+  if (done) return;
+  done = true;
+  const create = Document.prototype.createElement;
+  // Even an empty style element counts as a violation, so something inert takes its place.
+  document.createElement = ((tag: string, options?: ElementCreationOptions) =>
+    tag === 'style' ? withSheet(create.call(document, 'template')) : create.call(document, tag, options)) as Document['createElement'];
 
-function createSafe(real: Document, tag: string): HTMLElement {
-  const create = (name: string) => Document.prototype.createElement.call(real, name);
-  // Even an empty style element is reported as a violation, so something inert takes its place.
-  if (tag === 'style') return withSheet(create('template'), real);
-  const element = create(tag);
-  if (tag === 'span') redirectStyleAttribute(element);
-  return element;
+  const setAttribute = Element.prototype.setAttribute;
+  HTMLSpanElement.prototype.setAttribute = function (name, value) {
+    if (name === 'style') this.style.cssText = value;
+    else setAttribute.call(this, name, value);
+  };
 }
 
 /** Makes the element's text the rules of a constructed sheet, for as long as the element lives. */
-function withSheet(element: HTMLElement, real: Document): HTMLElement {
+function withSheet(element: HTMLElement): HTMLElement {
   const sheet = new CSSStyleSheet();
   let text = '';
   Object.defineProperty(element, 'textContent', {
@@ -61,21 +33,13 @@ function withSheet(element: HTMLElement, real: Document): HTMLElement {
     set: (value: string) => {
       text = value;
       sheet.replaceSync(value);
-      if (!real.adoptedStyleSheets.includes(sheet)) real.adoptedStyleSheets.push(sheet);
+      if (!document.adoptedStyleSheets.includes(sheet)) document.adoptedStyleSheets.push(sheet);
     },
   });
   const remove = element.remove.bind(element);
   element.remove = () => {
-    real.adoptedStyleSheets = real.adoptedStyleSheets.filter((one) => one !== sheet);
+    document.adoptedStyleSheets = document.adoptedStyleSheets.filter((one) => one !== sheet);
     remove();
   };
   return element;
-}
-
-function redirectStyleAttribute(element: HTMLElement): void {
-  const setAttribute = element.setAttribute.bind(element);
-  element.setAttribute = (name, value) => {
-    if (name === 'style') element.style.cssText = value;
-    else setAttribute(name, value);
-  };
 }

@@ -48,7 +48,7 @@ export async function waitForScreen(page, test, what, milliseconds = 15_000) {
     if (test(text)) return text;
     await page.waitForTimeout(50);
   }
-  throw new Error(`the screen never showed ${what}; it shows:\n${text}`);
+  throw new Error(`the screen never showed ${what}; its end:\n${text.trimEnd().split('\n').slice(-40).join('\n')}`);
 }
 
 export async function waitForOpen(page) {
@@ -67,4 +67,14 @@ export async function sttySize(page, mark) {
   const text = await waitForScreen(page, (screen) => pattern.test(screen), `the answer to stty size after ${mark}`);
   const [, rows, cols] = pattern.exec(text);
   return { rows: Number(rows), cols: Number(cols) };
+}
+
+/** Pastes as a person would: through the browser's paste event. */
+export function paste(page, text) {
+  return page.evaluate((pasted) => {
+    const data = new DataTransfer();
+    data.setData('text/plain', pasted);
+    const event = new ClipboardEvent('paste', { clipboardData: data, bubbles: true, cancelable: true });
+    document.querySelector('#terminal textarea').dispatchEvent(event);
+  }, text);
 }

@@ -22,6 +22,9 @@ async function shoot(page, name) {
   if (shots !== '') await page.screenshot({ path: join(shots, `${name}.png`), caret: 'initial' });
 }
 
+/** `npm run e2e -- WORDS` runs only the states whose name holds the words; the journey is one piece. */
+const only = process.argv.slice(2).join(' ');
+
 async function step(name, action) {
   const started = Date.now();
   try {
@@ -115,9 +118,14 @@ const browser = await openBrowser();
 const fake = process.env.PERISCOPE_URL === undefined ? await startFakeGateway() : null;
 try {
   const url = process.env.PERISCOPE_URL ?? fake.url;
-  await journey(browser, url, false);
-  await journey(browser, url, true);
-  if (fake !== null) await states(browser, { step, shoot });
+  if (only === '') {
+    await journey(browser, url, false);
+    await journey(browser, url, true);
+  }
+  const some = async (name, action) => {
+    if (name.includes(only)) await step(name, action);
+  };
+  if (fake !== null) await states(browser, { step: some, shoot });
   if (fake !== null) assert.deepEqual(fake.violations, []);
 } finally {
   fake?.close();

@@ -1,2 +1,272 @@
-/** States that only the fake gateway can be made to show. */
-export async function states() {}
+/** States that only the fake gateway can be made to show, each with its screenshot in light and dark. */
+import assert from 'node:assert/strict';
+import { gzipSync } from 'node:zlib';
+import { startFakeGateway } from '../fake-gateway.mjs';
+import { openPage, paste, screenText, type, waitForOpen, waitForScreen } from './browser.mjs';
+
+const exec = (pod, container = 'app', namespace = 'faults') =>
+  `/clusters/modern/pods/${namespace}/${pod}/exec?container=${container}`;
+
+export async function states(browser, { step, shoot }) {
+  for (const dark of [false, true]) {
+    const look = dark ? 'dark' : 'light';
+    /** Runs one state on a gateway and a page of its own. */
+    const state = (name, options, action) =>
+      step(`${look}: ${name}`, async () => {
+        const gateway = await startFakeGateway(options);
+        const { context, page, troubles } = await openPage(browser, { dark, ...options.page });
+        try {
+          await action(page, (path) => page.goto(gateway.url + path), (shot) => shoot(page, `${shot}-${look}`), gateway);
+          assert.deepEqual(troubles, []);
+          assert.deepEqual(gateway.violations, []);
+        } finally {
+          await context.close();
+          gateway.close();
+        }
+      });
+    await lists(state);
+    await ends(state);
+    await dialogs(state);
+    await terminal(state);
+    if (!dark) await bulk(state);
+  }
+}
+
+async function lists(state) {
+  await state('a cluster without exec says so in one line', {}, async (page, go, shot) => {
+    await go('/clusters/noexec/pods/default/shell');
+    await page.getByText('Shells are switched off').waitFor();
+    assert.equal(await page.locator('#open-shell').count(), 0);
+    await shot('pod-disabled');
+  });
+  await state('a pending pod says why it has no shell', {}, async (page, go, shot) => {
+    await go('/clusters/modern/pods/default/pending');
+    await page.getByText('has not started yet').waitFor();
+    assert.equal(await page.locator('#open-shell').count(), 0);
+    await shot('pod-pending');
+  });
+  await state('the chosen container is the one that is opened', {}, async (page, go) => {
+    await go('/clusters/modern/pods/default/sidecar');
+    await page.getByLabel('proxy').check();
+    await page.locator('#open-shell').click();
+    await waitForOpen(page);
+    assert.equal(new URL(page.url()).searchParams.get('container'), 'proxy');
+  });
+  await state('an unknown cluster is an error one can act on', {}, async (page, go, shot) => {
+    await go('/clusters/nowhere');
+    await page.getByRole('alert').waitFor();
+    await shot('not-found');
+  });
+  await state('a phone shows the list and the terminal', { page: { width: 390, height: 760, hasTouch: true } }, async (page, go, shot) => {
+    await go('/clusters/modern/namespaces/default');
+    await page.getByRole('link', { name: 'sidecar', exact: true }).waitFor();
+    await shot('phone-pods');
+    await go('/clusters/modern/pods/default/sidecar');
+    await page.locator('#open-shell').waitFor();
+    await shot('phone-pod');
+    await page.locator('#open-shell').click();
+    await waitForOpen(page);
+    await type(page, 'ls');
+    await waitForScreen(page, (text) => text.includes('README'), 'README');
+    await shot('phone-terminal');
+    assert.ok((await page.evaluate(() => document.documentElement.scrollWidth)) <= 390, 'nothing is wider than the phone');
+    await type(page, 'exit 1');
+    await page.locator('.end-banner').waitFor();
+    await shot('phone-end');
+  });
+}
+
+async function ends(state) {
+  await state('an idle warning counts down and any key clears it', {}, async (page, go, shot) => {
+    await go(exec('idle'));
+    await page.getByText('Press any key within').waitFor();
+    await shot('idle-warning');
+    await page.keyboard.press('a');
+    await page.getByText('Press any key within').waitFor({ state: 'detached' });
+    await waitForOpen(page);
+  });
+  await state('an idle end is final', {}, async (page, go, shot, gateway) => {
+    await go(exec('idle'));
+    await page.locator('.end-banner').getByText('Closed because nothing happened').waitFor();
+    await shot('end-idle');
+    assert.equal(gateway.sessions.size, 0);
+    await page.getByRole('button', { name: 'Reconnect', exact: true }).waitFor();
+  });
+  await state('a drain is counted down and followed by a reconnect', {}, async (page, go, shot) => {
+    await go(exec('drain'));
+    await page.getByText('The gateway is restarting').first().waitFor();
+    await shot('drain');
+    await waitForScreen(page, (text) => text.includes('── new shell ──'), 'a second shell');
+  });
+  await state('a dropped connection is taken up again, with waits', {}, async (page, go, shot) => {
+    await go(exec('drop'));
+    await page.getByText('Reconnecting in').first().waitFor();
+    await shot('reconnecting');
+    await page.getByRole('button', { name: 'Stop' }).click();
+    await page.getByRole('button', { name: 'Reconnect', exact: true }).waitFor();
+  });
+  await state('Enter reconnects after the end', {}, async (page, go) => {
+    await go(exec('shell', 'shell', 'default'));
+    await waitForOpen(page);
+    await type(page, 'exit 0');
+    await page.locator('.end-banner').waitFor();
+    await page.keyboard.press('Enter');
+    await waitForOpen(page);
+  });
+  await state('a final error is shown and not retried', {}, async (page, go, shot) => {
+    let requests = 0;
+    page.on('websocket', () => requests++);
+    await go(exec('forbidden'));
+    await page.locator('.end-banner').getByText('You may not open a shell here').waitFor();
+    await shot('end-forbidden');
+    await page.waitForTimeout(1500);
+    assert.equal(requests, 1);
+  });
+  await state('a rate limit is waited out by Retry-After', {}, async (page, go) => {
+    await go(exec('refused'));
+    await page.locator('.end-banner').getByText('Too many shells in a short time').waitFor();
+    await waitForOpen(page);
+  });
+  await state('an administrator’s end says that output is missing', {}, async (page, go, shot) => {
+    await go(exec('killed'));
+    await page.locator('.end-banner').getByText('An administrator ended this session').waitFor();
+    await page.locator('.end-banner').getByText('The last part of the output is missing.').waitFor();
+    await shot('end-killed');
+  });
+  await state('an end that cannot know about lost output says so', {}, async (page, go, shot) => {
+    await go(exec('exits', 'exits', 'default'));
+    await page.locator('.end-banner').getByText('exited with code 3').waitFor();
+    await page.locator('.end-banner').getByText('may be missing').waitFor();
+    await shot('end-unsure');
+  });
+  await state('a hidden and silent tab lets its shell go', {}, async (page, go, shot) => {
+    await page.addInitScript(() => localStorage.setItem('periscope.settings', '{"hiddenSeconds":1}'));
+    await go(exec('shell', 'shell', 'default'));
+    await waitForOpen(page);
+    await page.evaluate(() => {
+      Object.defineProperty(document, 'hidden', { value: true, configurable: true });
+      document.dispatchEvent(new Event('visibilitychange'));
+    });
+    await page.locator('.end-banner').getByText('Closed while the tab was hidden').waitFor();
+    await shot('end-hidden');
+  });
+}
+
+async function dialogs(state) {
+  await state('too many shells: the dialog lists them and Disconnect makes room', { seed: 5 }, async (page, go, shot, gateway) => {
+    await go(exec('shell', 'shell', 'default'));
+    await page.getByRole('dialog').getByText('already exec’d into').waitFor();
+    await shot('cap-dialog');
+    await page.getByRole('button', { name: /^Disconnect worker-3/ }).click();
+    await waitForOpen(page);
+    assert.deepEqual([...gateway.sessions.values()].map((one) => one.pod).sort(), ['shell', 'worker-0', 'worker-1', 'worker-2', 'worker-4']);
+  });
+  await state('no shell: the dialog offers the other container', {}, async (page, go, shot) => {
+    await go(exec('distroless', 'distroless', 'default'));
+    await page.getByRole('dialog').getByText('has no shell').waitFor();
+    await shot('no-shell-dialog');
+    await page.getByRole('button', { name: 'Open tools' }).click();
+    await waitForOpen(page);
+    assert.equal(new URL(page.url()).searchParams.get('container'), 'tools');
+  });
+  await state('the session’s facts and keys are a click away', {}, async (page, go, shot, gateway) => {
+    await go(exec('shell', 'shell', 'default'));
+    await waitForOpen(page);
+    await page.getByRole('button', { name: 'This session and its keys' }).click();
+    await page.getByRole('dialog').getByText([...gateway.sessions.keys()][0]).waitFor();
+    await shot('session-info');
+    await page.keyboard.press('Escape');
+    await page.getByRole('dialog').waitFor({ state: 'detached' });
+  });
+  await state('lines that would run at once are asked about', {}, async (page, go, shot) => {
+    await go(exec('shell', 'shell', 'default'));
+    await waitForOpen(page);
+    await type(page, 'nobracket');
+    await page.waitForFunction(() => !document.getElementById('terminal').terminal.modes.bracketedPasteMode);
+    await paste(page, 'echo one\necho two\n');
+    await page.getByRole('dialog').getByText('Paste 2 lines?').waitFor();
+    await shot('paste-dialog');
+    await page.getByRole('button', { name: 'Cancel' }).click();
+    await paste(page, 'echo three\necho four\n');
+    await page.getByRole('button', { name: 'Paste', exact: true }).click();
+    const text = await waitForScreen(page, (screen) => /^four\s*$/m.test(screen), 'four');
+    assert.doesNotMatch(text, /^two\s*$/m);
+  });
+}
+
+async function terminal(state) {
+  await state('wide, joined and right-to-left characters survive being cut anywhere', {}, async (page, go, shot) => {
+    await go(exec('shell', 'shell', 'default'));
+    await waitForOpen(page);
+    await type(page, 'wide');
+    await waitForScreen(page, (text) => text.includes('grüße 日本語 👩‍👩‍👧 עברית ✓'), 'the characters');
+    await type(page, 'colours');
+    await waitForScreen(page, (text) => text.includes('curly'), 'the colours');
+    await shot('characters');
+  });
+  await state('text is found in the scrollback', {}, async (page, go, shot) => {
+    await go(exec('shell', 'shell', 'default'));
+    await waitForOpen(page);
+    await type(page, 'seq 300');
+    await waitForScreen(page, (text) => /^300\s*$/m.test(text), '300');
+    await page.keyboard.press('Control+Shift+F');
+    await page.keyboard.type('123');
+    await page.getByText('1 of 1').waitFor();
+    await shot('search');
+    await page.keyboard.press('Escape');
+    await page.keyboard.type('x');
+    await waitForScreen(page, (text) => /\$ x\s*$/.test(text.trimEnd()), 'the focus back in the terminal');
+  });
+  await state('a key leads out of the terminal', {}, async (page, go) => {
+    await go(exec('shell', 'shell', 'default'));
+    await waitForOpen(page);
+    await page.keyboard.press('Tab');
+    assert.equal(await page.evaluate(() => document.activeElement.tagName), 'TEXTAREA', 'Tab belongs to the shell');
+    await page.keyboard.press('Control+Shift+E');
+    assert.equal(await page.evaluate(() => document.activeElement.tagName), 'BUTTON');
+  });
+}
+
+async function bulk(state) {
+  await state('a flood leaves the page responsive and Ctrl-C ends it', {}, async (page, go, _shot, gateway) => {
+    await go(exec('flood', 'flood', 'default'));
+    await waitForOpen(page);
+    await page.waitForTimeout(2000);
+    const started = Date.now();
+    await page.getByRole('button', { name: 'Larger text' }).click();
+    assert.ok(Date.now() - started < 1500, 'a click is answered while output floods in');
+    await page.locator('#terminal textarea').focus();
+    const before = gateway.sent();
+    await page.keyboard.press('Control+C');
+    await waitForScreen(page, (text) => /demo:\/app\$\s*$/.test(text.trimEnd()), 'the prompt after Ctrl-C');
+    const after = gateway.sent() - before;
+    assert.ok(after <= 4 * 1024 * 1024, `${after} bytes were sent after Ctrl-C`);
+  });
+  await state('a paste of 2 MB arrives whole', {}, async (page, go) => {
+    await go(exec('shell', 'shell', 'default'));
+    await waitForOpen(page);
+    await page.waitForFunction(() => document.getElementById('terminal').terminal.modes.bracketedPasteMode);
+    await paste(page, `count ${'x'.repeat(2_000_000)}`);
+    await type(page, '');
+    await waitForScreen(page, (text) => /^2000000\s*$/m.test(text), 'the number of bytes', 60_000);
+    assert.match(await screenText(page), /demo/);
+  });
+  await state('more contrast is given where it is asked for', { page: { contrast: 'more' } }, async (page, go, shot) => {
+    await go(exec('shell', 'shell', 'default'));
+    await waitForOpen(page);
+    await type(page, 'colours');
+    await waitForScreen(page, (text) => text.includes('curly'), 'the colours');
+    await shot('contrast');
+  });
+  await state('the first load stays small', {}, async (page, go) => {
+    const sizes = [];
+    page.on('response', async (response) => {
+      if (/\.(js|css|svg)$|\/$/.test(new URL(response.url()).pathname)) sizes.push(response.body().then((body) => gzipSync(body).length));
+    });
+    await go('/');
+    await page.getByRole('link', { name: 'modern', exact: true }).waitFor();
+    const total = (await Promise.all(sizes)).reduce((sum, size) => sum + size, 0);
+    console.log(`     first load: ${(total / 1024).toFixed(1)} KB gzipped in ${sizes.length} files`);
+    assert.ok(total <= 200 * 1024);
+  });
+}
