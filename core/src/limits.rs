@@ -63,6 +63,9 @@ pub const OUTPUT_QUEUE_BYTES_LOW: usize = 512 * 1024;
 /// warnings can overtake it and a closed acknowledgement window holds it back.
 pub const BROWSER_OUTBOX_BYTES_MAX: usize = 64 * 1024;
 
+/// Framed stdin handed to the apiserver's socket at a time; the rest waits unframed in its queue.
+pub const API_OUTBOX_BYTES_MAX: usize = 16 * 1024;
+
 /// Output sent and not yet acknowledged with `flow=ack` (spec §4).
 pub const ACK_WINDOW_BYTES: u64 = 256 * 1024;
 
@@ -115,6 +118,10 @@ pub const RATE_WINDOW: Duration = Duration::from_mins(1);
 /// Subjects whose opens of the last minute are remembered.
 pub const RATE_SUBJECTS_MAX: usize = 65_536;
 
+/// Answers (pings echoed, streams refused) one SPDY connection keeps for a socket that takes
+/// nothing: a peer that floods us with pings and does not read gets no more than these.
+pub const SPDY_REPLIES_MAX: usize = 64;
+
 /// One dial, from its `Ask` to the 101 (WebSocket) or the last `SYN_REPLY` (SPDY).
 pub const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -147,6 +154,21 @@ pub const TRUNCATION_DOUBT: Duration = Duration::from_secs(10);
 
 /// How long a host may take to answer an `Ask` that has no shorter deadline of its own.
 pub const ASK_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long after the status the rest of the output may still arrive, from its last byte on.
+pub const STATUS_LINGER: Duration = Duration::from_secs(2);
+
+/// How long the host may look for the pod after the apiserver left without a status.
+pub const POD_ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The browser's request head on a session that reads it itself.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Bytes asked of a socket that was quiet; a read that fills its buffer doubles the next one.
+pub const READ_BYTES_FIRST: usize = 4 * 1024;
+
+/// Chunks lent to one vectored write.
+pub const WRITE_CHUNKS_MAX: usize = 16;
 
 /// Turns a driver takes before it yields, so that one session cannot starve the others.
 pub const DRIVE_TURNS_MAX: usize = 64;

@@ -114,6 +114,13 @@ impl Outbox {
         };
     }
 
+    /// Drops every message no socket has begun to take; a begun one must go out whole.
+    pub fn drop_unbegun(&mut self) {
+        self.chunks.truncate(self.begun_chunks());
+        self.len = self.chunks.iter().map(|chunk| chunk.bytes.len()).sum();
+        self.urgent = 0;
+    }
+
     /// The waiting chunks, in the order they must be written.
     pub fn chunks(&self) -> impl Iterator<Item = &[u8]> {
         self.chunks.iter().map(|chunk| chunk.bytes.as_ref())
@@ -183,6 +190,23 @@ mod tests {
         assert_eq!(outbox.push_urgent(Bytes::from_static(b"!")), 1 + 5 + 9 + 1);
         assert_eq!(text(&outbox), "!second");
         assert_eq!(outbox.len(), 7);
+    }
+
+    #[test]
+    fn dropping_what_was_not_begun_leaves_whole_messages_only() {
+        let mut outbox = Outbox::new();
+        outbox.push_pair(Bytes::from_static(b"H"), Bytes::from_static(b"first"));
+        outbox.push(Bytes::from_static(b"second"));
+        outbox.push_urgent(Bytes::from_static(b"!"));
+        outbox.advance(3); // the urgent one, the head, and one byte of its payload
+        outbox.drop_unbegun();
+        assert_eq!(text(&outbox), "irst");
+        assert_eq!(outbox.len(), 4);
+        outbox.advance(4);
+        outbox.push(Bytes::from_static(b"third"));
+        outbox.drop_unbegun();
+        assert!(outbox.is_empty());
+        assert_eq!(outbox.written(), 7);
     }
 
     #[test]

@@ -1,0 +1,267 @@
+//! TLS towards the apiserver: rustls driven as the state machine it is, around any transport.
+//!
+//! rustls reads a clock and OS randomness, so this module sits behind the feature `tls` and the
+//! host passes the configuration.
+
+use core::task::{Context, Poll};
+use std::io::{self, BufRead, IoSlice, Read, Write};
+use std::sync::Arc;
+
+use bytes::{Buf, BytesMut};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection};
+
+use crate::limits::READ_BYTES_MAX;
+use crate::transport::Transport;
+
+/// A TLS client over another transport.
+#[derive(Debug)]
+pub struct Tls<T> {
+    transport: T,
+    connection: ClientConnection,
+    /// Ciphertext read and not yet given to rustls.
+    incoming: BytesMut,
+    /// The transport's end of file was seen.
+    ended: bool,
+    closing: bool,
+}
+
+impl<T: Transport> Tls<T> {
+    /// Prepares a handshake. `Err`: the configuration cannot serve this name.
+    pub fn new(
+        transport: T,
+        config: Arc<ClientConfig>,
+        name: ServerName<'static>,
+    ) -> Result<Self, rustls::Error> {
+        let mut connection = ClientConnection::new(config, name)?;
+        // Plaintext is only taken when no ciphertext waits, so this never fills.
+        connection.set_buffer_limit(Some(READ_BYTES_MAX));
+        Ok(Self {
+            transport,
+            connection,
+            incoming: BytesMut::new(),
+            ended: false,
+            closing: false,
+        })
+    }
+
+    /// The transport below.
+    pub fn get_ref(&self) -> &T {
+        &self.transport
+    }
+
+    /// Hands ciphertext to the transport until nothing waits.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.connection.wants_write() {
+            let mut sink = Sink {
+                transport: &mut self.transport,
+                cx,
+                blocked: false,
+            };
+            match self.connection.write_tls(&mut sink) {
+                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Ok(_) => {}
+                Err(_) if sink.blocked => return Poll::Pending,
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+        self.transport.poll_flush(cx)
+    }
+
+    /// Reads ciphertext once and lets rustls work on it. `Ready(Ok(()))`: something happened.
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.incoming.is_empty() && !self.ended {
+            match self
+                .transport
+                .poll_read(cx, &mut self.incoming, READ_BYTES_MAX)
+            {
+                Poll::Pending => {
+                    self.incoming = BytesMut::new();
+                    return Poll::Pending;
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Ready(Ok(len)) => self.ended = len == 0,
+            }
+        }
+        if self.incoming.is_empty() {
+            if self.connection.is_handshaking() {
+                return Poll::Ready(Err(broken("end of file inside the TLS handshake")));
+            }
+            return Poll::Ready(Ok(()));
+        }
+        let mut source = Source(&mut self.incoming);
+        self.connection.read_tls(&mut source)?;
+        if let Err(error) = self.connection.process_new_packets() {
+            // Best effort: the alert tells the peer why.
+            let _ = self.poll_send(cx).is_ready();
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Completes the handshake.
+    fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.connection.is_handshaking() {
+            let sent = self.poll_send(cx);
+            if let Poll::Ready(Err(error)) = sent {
+                return Poll::Ready(Err(broken_by(error)));
+            }
+            if !self.connection.is_handshaking() {
+                break;
+            }
+            match self.poll_receive(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(broken_by(error))),
+                Poll::Ready(Ok(())) => {}
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn read_plaintext(&mut self, buf: &mut BytesMut, max: usize) -> io::Result<usize> {
+        let mut reader = self.connection.reader();
+        let mut total = 0_usize;
+        while total < max {
+            let run = match reader.fill_buf() {
+                Ok(run) => run,
+                Err(error) => match error.kind() {
+                    // Without close_notify the end of the connection is still its end.
+                    io::ErrorKind::WouldBlock | io::ErrorKind::UnexpectedEof => break,
+                    _ => return Err(error),
+                },
+            };
+            let len = run.len().min(max.saturating_sub(total));
+            buf.extend_from_slice(run.get(..len).unwrap_or_default());
+            if len == 0 {
+                break;
+            }
+            reader.consume(len);
+            total = total.saturating_add(len);
+        }
+        Ok(total)
+    }
+}
+
+impl<T: Transport> Transport for Tls<T> {
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut BytesMut,
+        max: usize,
+    ) -> Poll<io::Result<usize>> {
+        match self.poll_handshake(cx) {
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            Poll::Pending => return Poll::Pending,
+        }
+        loop {
+            let len = self.read_plaintext(buf, max)?;
+            if len > 0 {
+                return Poll::Ready(Ok(len));
+            }
+            if self.ended && self.incoming.is_empty() {
+                return Poll::Ready(Ok(0));
+            }
+            let state = self.connection.process_new_packets();
+            if matches!(state, Ok(state) if state.peer_has_closed()) {
+                return Poll::Ready(Ok(0));
+            }
+            match self.poll_receive(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return Poll::Pending,
+            }
+            // Key updates and the like ask for an answer.
+            if let Poll::Ready(Err(error)) = self.poll_send(cx) {
+                return Poll::Ready(Err(error));
+            }
+        }
+    }
+
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        chunks: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.poll_handshake(cx) {
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            Poll::Pending => return Poll::Pending,
+        }
+        // Else "taken" would only mean "encrypted", and marks and stalls would be told lies.
+        match self.poll_send(cx) {
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            Poll::Pending => return Poll::Pending,
+        }
+        let taken = self.connection.writer().write_vectored(chunks)?;
+        if let Poll::Ready(Err(error)) = self.poll_send(cx) {
+            return Poll::Ready(Err(error));
+        }
+        Poll::Ready(Ok(taken))
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_send(cx)
+    }
+
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.closing {
+            self.closing = true;
+            self.connection.send_close_notify();
+        }
+        match self.poll_send(cx) {
+            Poll::Ready(Ok(())) => self.transport.poll_shutdown(cx),
+            other => other,
+        }
+    }
+}
+
+/// Gives rustls the ciphertext that was read.
+struct Source<'a>(&'a mut BytesMut);
+
+impl Read for Source<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let len = buf.len().min(self.0.len());
+        if let Some(room) = buf.get_mut(..len) {
+            self.0.copy_to_slice(room);
+        }
+        Ok(len)
+    }
+}
+
+/// Lets rustls write ciphertext straight into the transport.
+struct Sink<'a, 'b, T> {
+    transport: &'a mut T,
+    cx: &'a mut Context<'b>,
+    blocked: bool,
+}
+
+impl<T: Transport> Write for Sink<'_, '_, T> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.write_vectored(&[IoSlice::new(buf)])
+    }
+
+    fn write_vectored(&mut self, chunks: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self.transport.poll_write(self.cx, chunks) {
+            Poll::Ready(result) => result,
+            Poll::Pending => {
+                self.blocked = true;
+                Err(io::ErrorKind::WouldBlock.into())
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn broken(reason: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, reason)
+}
+
+/// Whatever breaks the handshake is a TLS failure to the session: nothing was said yet.
+fn broken_by(error: io::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
