@@ -11,19 +11,15 @@
 
 mod access;
 mod certificates;
-#[allow(dead_code, reason = "exec, which needs the rest, follows")]
 mod cluster;
 mod connection;
+mod exec;
 mod fault;
 mod kubeconfig;
-#[allow(dead_code, reason = "exec, which needs the rest, follows")]
 mod pods;
-#[allow(dead_code, reason = "exec, which starts processes, follows")]
 mod process;
 mod protobuf;
-#[allow(dead_code, reason = "exec, which needs the rest, follows")]
 mod rest;
-#[allow(dead_code, reason = "exec, which needs the rest, follows")]
 mod status;
 
 use core::fmt;
