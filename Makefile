@@ -11,7 +11,7 @@ WEB := server/web
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 
 # What `make test` runs, cheapest first, each of them a target of its own.
-PARTS := fmt test-web lint test-core test-server docs
+PARTS := fmt test-web e2e-ui lint test-core test-server docs
 
 CORE_FEATURES = $(shell awk '/^\[/ { inside = ($$0 == "[features]") } inside && /^[a-z]/ { print $$1 }' core/Cargo.toml)
 
@@ -40,13 +40,20 @@ test-core: ## tests of the core and of the runtimes, with every feature
 	cargo test --locked --workspace --exclude periscope --all-features
 
 .PHONY: test-server
-test-server: ## tests of the server
-	cargo test --locked -p periscope --all-features
+test-server: $(WEB)/dist/index.html ## tests of the server, real kubectls included (which it fetches where they are missing)
+	sh server/tests/tools/kubectl-1.20.sh >/dev/null || { apt-get update -qq && sh server/tests/tools/kubectl-1.20.sh >/dev/null; }
+	tools="$$(tools/need-kubectl.sh)"; PATH="$$tools:$$PATH" cargo test --locked -p periscope --all-features
 
 .PHONY: test-web
-test-web: $(WEB)/node_modules/.ready ## the web UI: types, unit tests, build
+test-web: $(WEB)/node_modules/.ready $(WEB)/dist/index.html ## the web UI: types, unit tests, build
 	cd $(WEB) && npm run lint
 	cd $(WEB) && npm test
+
+.PHONY: e2e-ui
+e2e-ui: $(WEB)/dist/index.html ## every state of the web UI in Chromium, against a fake gateway
+	chromium=$$(tools/need-chromium.sh); cd $(WEB) && env -u PERISCOPE_URL PERISCOPE_CHROMIUM="$$chromium" npm run e2e
+
+$(WEB)/dist/index.html: $(WEB)/node_modules/.ready $(shell find $(WEB)/src $(WEB)/public -type f) $(WEB)/index.html $(WEB)/vite.config.ts
 	cd $(WEB) && npm run build
 
 $(WEB)/node_modules/.ready: $(WEB)/package.json $(WEB)/package-lock.json
