@@ -6,6 +6,8 @@ export interface Choice<T> {
   text: string;
   value: T;
   primary?: boolean;
+  /** Has the focus at first; without one it is the primary choice. */
+  focus?: boolean;
 }
 
 export interface Dialog<T> {
@@ -30,7 +32,7 @@ export function openDialog<T>(title: string, body: Child[], choices: Choice<T>[]
       {
         type: 'button',
         class: choice.primary === true ? 'button primary' : 'button',
-        autofocus: choice.primary === true,
+        autofocus: choice.focus ?? choice.primary === true,
         onclick: () => close(choice.value),
       },
       choice.text,

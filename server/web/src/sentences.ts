@@ -115,6 +115,22 @@ const BY_DETAIL: Readonly<Record<string, Sentence>> = {
 
 const UNKNOWN: Sentence = { title: 'The session has ended', advice: 'Reconnect to start a new shell.' };
 
+/** For pages that show something rather than open a shell, where these two codes mean less. */
+const BY_REQUEST: Readonly<Record<string, Sentence>> = {
+  E_FORBIDDEN: {
+    title: 'You may not see this',
+    advice: 'Your account lacks the right to read it in this cluster. Ask whoever manages access there.',
+  },
+  E_NOT_FOUND: {
+    title: 'This is not there',
+    advice: 'It may have been removed, replaced or renamed since you last saw it.',
+  },
+};
+
+export function sentenceForRequest(error: GatewayError): Sentence {
+  return BY_REQUEST[error.code] ?? sentenceForError(error);
+}
+
 export function sentenceForError(error: GatewayError): Sentence {
   return BY_CODE[error.code] ?? { title: error.code, advice: 'See the message below, or ask the operator.' };
 }

@@ -7,6 +7,8 @@ export interface Settings {
   copyOnSelect: boolean;
   screenReader: boolean;
   hiddenSeconds: number;
+  /** What draws the terminal: the graphics card where there is a real one, or as told. */
+  renderer: 'auto' | 'dom' | 'webgl';
 }
 
 export const FONT_SIZES = { smallest: 9, usual: 14, largest: 28 } as const;
@@ -19,6 +21,7 @@ export function readSettings(): Settings {
     copyOnSelect: true,
     screenReader: false,
     hiddenSeconds: HIDDEN_SECONDS,
+    renderer: 'auto',
   };
   let stored: Partial<Record<keyof Settings, unknown>> = {};
   try {
@@ -26,13 +29,14 @@ export function readSettings(): Settings {
   } catch {
     return settings;
   }
-  const { fontSize, copyOnSelect, screenReader, hiddenSeconds } = stored;
+  const { fontSize, copyOnSelect, screenReader, hiddenSeconds, renderer } = stored;
   if (typeof fontSize === 'number' && fontSize >= FONT_SIZES.smallest && fontSize <= FONT_SIZES.largest) {
     settings.fontSize = Math.round(fontSize);
   }
   if (typeof copyOnSelect === 'boolean') settings.copyOnSelect = copyOnSelect;
   if (typeof screenReader === 'boolean') settings.screenReader = screenReader;
   if (typeof hiddenSeconds === 'number' && hiddenSeconds >= 1) settings.hiddenSeconds = hiddenSeconds;
+  if (renderer === 'dom' || renderer === 'webgl') settings.renderer = renderer;
   return settings;
 }
 

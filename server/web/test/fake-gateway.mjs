@@ -70,7 +70,7 @@ export async function startFakeGateway({ port = 0, seed = 0 } = {}) {
       opens.set(name, times);
       if (times < 5) return [429, { error: 'E_RATE_LIMIT', message: 'slow down' }, { 'Retry-After': '1' }];
     }
-    if (!PODS.some((one) => one.name === name && one.namespace === namespace)) return [404, { error: 'E_NOT_FOUND', message: `pod ${name} not found` }];
+    if (namespace !== 'secret' && !PODS.some((one) => one.name === name && one.namespace === namespace)) return [404, { error: 'E_NOT_FOUND', message: `pod ${name} not found` }];
     return null;
   }
 
@@ -81,6 +81,10 @@ export async function startFakeGateway({ port = 0, seed = 0 } = {}) {
 
   function api(request, response, url) {
     const path = url.pathname;
+    if (request.method !== 'GET' && request.headers.origin !== `http://${request.headers.host}`) {
+      violations.push(`${request.method} ${path} came with the Origin ${request.headers.origin}`);
+      return json(response, 403, { error: 'E_ORIGIN', message: 'wrong origin' });
+    }
     if (path === '/api/auth/whoami') return json(response, 200, { sub: 'dev@localhost', email: 'dev@localhost', groups: [], tier: null, auditScope: 'all', mode: 'shared', expiresAt: null });
     if (path === '/api/clusters') return json(response, 200, { items: CLUSTERS });
     let match = /^\/api\/sessions\/([^/]+)$/.exec(path);
@@ -101,8 +105,11 @@ export async function startFakeGateway({ port = 0, seed = 0 } = {}) {
     if (!cluster) return json(response, 404, { error: 'E_NOT_FOUND', message: 'no such cluster' });
     const rest = match[2] ?? '';
     if (rest === '') return json(response, 200, { ...cluster, reachable: true, serverVersion: 'v1.36.0' });
-    if (rest === '/namespaces') return json(response, 200, { items: ['default', 'faults', 'kube-system'].map((name) => ({ name })) });
+    if (rest === '/namespaces') return json(response, 200, { items: ['default', 'faults', 'kube-system', 'secret'].map((name) => ({ name })) });
     if (rest === '/can-i') return json(response, 200, { allowed: cluster.execEnabled, reason: '' });
+    if (path.includes('/pods/secret/') || url.searchParams.get('namespace') === 'secret') {
+      return json(response, 403, { error: 'E_FORBIDDEN', message: 'pods is forbidden' });
+    }
     if (rest === '/pods') return json(response, 200, { items: PODS.filter((one) => one.namespace === url.searchParams.get('namespace')) });
     match = /^\/pods\/([^/]+)\/([^/]+)$/.exec(rest);
     const found = PODS.find((one) => one.namespace === match?.[1] && one.name === match?.[2]);
@@ -114,7 +121,7 @@ export async function startFakeGateway({ port = 0, seed = 0 } = {}) {
     if (url.pathname.startsWith('/api/')) return api(request, response, url);
     let file = normalize(join(DIST, url.pathname));
     if (!file.startsWith(DIST) || extname(file) === '' || !existsSync(file)) file = join(DIST, 'index.html');
-    response.writeHead(200, { 'Content-Type': TYPES[extname(file)] ?? 'application/octet-stream', 'Content-Security-Policy': POLICY });
+    response.writeHead(200, { 'Content-Type': TYPES[extname(file)] ?? 'application/octet-stream', 'Content-Security-Policy': POLICY, 'Referrer-Policy': 'no-referrer' });
     createReadStream(file).pipe(response);
   });
 

@@ -7,7 +7,7 @@ import { clusterPage, execPath, podPage, podsPage, type ExecTarget } from '../pa
 import type { PageContext } from '../router.ts';
 import { sentenceForEnd } from '../sentences.ts';
 import { FONT_SIZES, readSettings, writeSettings, type Settings } from '../settings.ts';
-import { capDialog, infoDialog, linkDialog, noShellDialog, pasteDialog } from '../terminal/dialogs.ts';
+import { capDialog, infoDialog, leaveDialog, linkDialog, noShellDialog, pasteDialog } from '../terminal/dialogs.ts';
 import type { Screen } from '../terminal/screen.ts';
 import { searchBar, type SearchBar } from '../terminal/searchbar.ts';
 import { Shell, type ShellHost, type ShellSocket } from '../terminal/shell.ts';
@@ -73,6 +73,8 @@ class ExecPage {
       confirmPaste: pasteDialog,
       confirmLink: linkDialog,
     }, signal);
+    await screen.ready(signal);
+    if (signal.aborted) return;
     this.#screen = screen;
     this.#search = searchBar(screen.search, () => screen.focus());
     this.#box.append(this.#search.element);
@@ -145,6 +147,7 @@ class ExecPage {
       shell.dispose();
     });
     shell.visibility(document.hidden);
+    this.#context.guard(async () => shell.stage !== 'open' || (await leaveDialog()));
   }
 
   #input(bytes: Uint8Array<ArrayBuffer>): void {
@@ -218,8 +221,7 @@ class ExecPage {
       const container = shell.session.hello?.container || this.#target.container;
       const path = await noShellDialog(this.#target, container);
       if (path === null || this.#context.signal.aborted) return;
-      history.pushState(null, '', path);
-      window.dispatchEvent(new PopStateEvent('popstate'));
+      this.#context.go(path);
     }
   }
 

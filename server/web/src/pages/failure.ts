@@ -4,7 +4,7 @@ import { ApiError } from '../api.ts';
 import { h } from '../dom.ts';
 import { showCrumbs } from '../header.ts';
 import type { PageContext } from '../router.ts';
-import { sentenceForError } from '../sentences.ts';
+import { sentenceForRequest } from '../sentences.ts';
 
 export function notFoundPage(context: PageContext): void {
   context.title('Not found');
@@ -37,7 +37,7 @@ export function failure(error: unknown): HTMLElement {
       h('p', {}, again),
     );
   }
-  const sentence = sentenceForError(error.detail);
+  const sentence = sentenceForRequest(error.detail);
   const login = `/api/auth/login?returnTo=${encodeURIComponent(location.pathname + location.search)}`;
   return h(
     'section',

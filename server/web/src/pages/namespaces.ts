@@ -3,6 +3,7 @@ import { h } from '../dom.ts';
 import { showCrumbs } from '../header.ts';
 import { podsPage } from '../paths.ts';
 import type { PageContext } from '../router.ts';
+import { askName, isForbidden } from './byname.ts';
 import { listing } from './listing.ts';
 
 export async function namespacesPage({ root, params, signal, title }: PageContext): Promise<void> {
@@ -36,8 +37,16 @@ export async function namespacesPage({ root, params, signal, title }: PageContex
       facts.textContent = 'The state of the cluster could not be read.';
     },
   );
-  const items = await namespaces;
-  root.append(h('h1', {}, cluster), facts, list.element);
+  root.append(h('h1', {}, cluster), facts);
+  let items: Namespace[];
+  try {
+    items = await namespaces;
+  } catch (error) {
+    if (!isForbidden(error)) throw error;
+    root.append(askName('namespace', error, (name) => podsPage(cluster, name)));
+    return;
+  }
+  root.append(list.element);
   list.show(items.toSorted((a, b) => a.name.localeCompare(b.name)));
   list.focus();
 }

@@ -5,6 +5,7 @@ import { age, h, icon } from '../dom.ts';
 import { showCrumbs } from '../header.ts';
 import { clusterPage, execPage, podsPage } from '../paths.ts';
 import type { PageContext } from '../router.ts';
+import { isForbidden } from './byname.ts';
 import { phaseTag } from './pods.ts';
 
 export async function podDetailPage({ root, params, signal, title }: PageContext): Promise<void> {
@@ -18,10 +19,21 @@ export async function podDetailPage({ root, params, signal, title }: PageContext
     { text: namespace, href: podsPage(cluster, namespace) },
     { text: name },
   ]);
-  const [pod, refusal] = await Promise.all([
-    getPod(cluster, namespace, name, signal),
+  const [found, refusal] = await Promise.all([
+    getPod(cluster, namespace, name, signal).catch((error: unknown) => {
+      // Whoever may open a shell need not be allowed to look at the pod; then the cluster chooses the container.
+      if (!isForbidden(error)) throw error;
+      return null;
+    }),
     whyNoShell(cluster, namespace, signal),
   ]);
+  if (found === null) {
+    const hidden = h('p', { class: 'quiet' }, 'You may not see this pod, so its containers are not listed.');
+    const open = h('div', { class: 'open-shell' }, refusal === null ? openLink(execPage(cluster, namespace, name, '')) : whyNot(refusal));
+    root.append(h('h1', {}, name), hidden, open);
+    return;
+  }
+  const pod: PodDetail = found;
   const open = h('div', { class: 'open-shell' });
   const radios = pod.containers.map((container) => containerRow(container, pod, () => offer()));
 
@@ -34,16 +46,11 @@ export async function podDetailPage({ root, params, signal, title }: PageContext
     const container = chosen();
     const reason = refusal ?? notRunning(container);
     if (reason !== null || container === undefined) {
-      open.replaceChildren(h('p', { class: 'why-not' }, icon('info'), reason ?? 'This pod has no container.'));
+      open.replaceChildren(whyNot(reason ?? 'This pod has no container.'));
       return;
     }
     open.replaceChildren(
-      h(
-        'a',
-        { class: 'button primary', id: 'open-shell', href: execPage(cluster, namespace, name, container.name) },
-        icon('terminal'),
-        'Open Shell',
-      ),
+      openLink(execPage(cluster, namespace, name, container.name)),
       h('span', { class: 'quiet' }, 'in ', h('strong', {}, container.name)),
     );
   }
@@ -73,6 +80,14 @@ export async function podDetailPage({ root, params, signal, title }: PageContext
   offer();
   // The terminal is what comes next; fetch it while the user looks at the containers.
   if (refusal === null) void import('../terminal/screen.ts').catch(() => undefined);
+}
+
+function openLink(href: string): HTMLElement {
+  return h('a', { class: 'button primary', id: 'open-shell', href }, icon('terminal'), 'Open Shell');
+}
+
+function whyNot(reason: string): HTMLElement {
+  return h('p', { class: 'why-not' }, icon('info'), reason);
 }
 
 const COLUMN_KINDS: Readonly<Record<string, string>> = {

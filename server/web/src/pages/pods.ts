@@ -3,6 +3,7 @@ import { age, h } from '../dom.ts';
 import { showCrumbs } from '../header.ts';
 import { clusterPage, podPage } from '../paths.ts';
 import type { PageContext } from '../router.ts';
+import { askName, isForbidden } from './byname.ts';
 import { listing } from './listing.ts';
 
 export async function podsListPage({ root, params, signal, title }: PageContext): Promise<void> {
@@ -21,7 +22,7 @@ export async function podsListPage({ root, params, signal, title }: PageContext)
       columns: [
         { title: 'Pod', cell: (pod) => pod.name },
         { title: 'Status', cell: (pod) => phaseTag(pod) },
-        { title: 'Ready', cell: (pod) => readyCount(pod), kind: 'number' },
+        { title: 'Ready', cell: (pod) => readyCount(pod), kind: 'number ready' },
         { title: 'Restarts', cell: (pod) => String(restarts(pod)), kind: 'number wide-only' },
         { title: 'Age', cell: (pod) => age(pod.createdAt, now), kind: 'number' },
         { title: 'Node', cell: (pod) => pod.node || '–', kind: 'wide-only' },
@@ -41,8 +42,15 @@ export async function podsListPage({ root, params, signal, title }: PageContext)
     now = Date.now();
     list.show(pods.toSorted((a, b) => a.name.localeCompare(b.name)));
   }
-  await load();
-  root.append(h('h1', {}, namespace), list.element);
+  root.append(h('h1', {}, namespace));
+  try {
+    await load();
+  } catch (error) {
+    if (!isForbidden(error)) throw error;
+    root.append(askName('pod', error, (name) => podPage(cluster, namespace, name)));
+    return;
+  }
+  root.append(list.element);
   list.focus();
 }
 

@@ -45,7 +45,7 @@ export async function capDialog(error: GatewayError): Promise<boolean> {
       others > 0 ? h('p', { class: 'quiet' }, `${others} more ${others === 1 ? 'belongs' : 'belong'} to other people.`) : null,
       trouble,
     ],
-    [{ text: 'Cancel', value: false }],
+    [{ text: 'Cancel', value: false, focus: true }],
   );
   return (await dialog.answer) === true;
 }
@@ -132,6 +132,19 @@ export async function linkDialog(address: string): Promise<boolean> {
     [
       { text: 'Cancel', value: false },
       { text: 'Open', value: true, primary: true },
+    ],
+  );
+  return (await dialog.answer) === true;
+}
+
+/** Leaving the page ends the shell, which a stray click should not do. */
+export async function leaveDialog(): Promise<boolean> {
+  const dialog = openDialog<boolean>(
+    'Leave and end this shell?',
+    [h('p', {}, 'The shell and what runs in it end when you leave this page. To look around meanwhile, open another tab.')],
+    [
+      { text: 'Stay', value: false, focus: true },
+      { text: 'End the shell', value: true, primary: true },
     ],
   );
   return (await dialog.answer) === true;

@@ -71,6 +71,12 @@ export class Screen {
     this.#listen(signal);
   }
 
+  /** Chooses what draws. The size is only right afterwards, because renderers measure cells differently. */
+  async ready(signal: AbortSignal): Promise<void> {
+    if (wantsWebgl(this.#settings)) await this.#accelerate(signal);
+    if (!signal.aborted) this.#fit.fit();
+  }
+
   get cols(): number {
     return this.#terminal.cols;
   }
@@ -135,6 +141,23 @@ export class Screen {
         },
       }),
     );
+  }
+
+  /** Draws on the graphics card; whatever goes wrong there, the DOM renderer goes on. */
+  async #accelerate(signal: AbortSignal): Promise<void> {
+    try {
+      const { WebglAddon } = await import('@xterm/addon-webgl');
+      if (signal.aborted) return;
+      const addon = new WebglAddon();
+      addon.onContextLoss(() => {
+        addon.dispose();
+        this.#fit.fit();
+      });
+      this.#terminal.loadAddon(addon);
+      this.#host.dataset['renderer'] = 'webgl';
+    } catch (error) {
+      console.info('The terminal is drawn without WebGL:', error);
+    }
   }
 
   #listen(signal: AbortSignal): void {
@@ -232,4 +255,11 @@ export class Screen {
     if (!hidden) open();
     else void this.#events.confirmLink(url.href).then((yes) => (yes ? open() : null));
   }
+}
+
+/** WebGL made by the processor is slower than the DOM, so it has to be a real graphics card. */
+function wantsWebgl(settings: Settings): boolean {
+  if (settings.renderer !== 'auto') return settings.renderer === 'webgl';
+  const canvas = document.createElement('canvas');
+  return canvas.getContext('webgl2', { failIfMajorPerformanceCaveat: true }) !== null;
 }

@@ -34,7 +34,7 @@ function waitingText(shell: Shell, now: number): string {
 }
 
 function seconds(deadline: number, now: number): string {
-  return `${Math.max(0, Math.ceil((deadline - now) / 1000))} s`;
+  return `${Math.max(0, Math.ceil((deadline - now) / 1000))}\u00a0s`;
 }
 
 /** Notices that float over the terminal, because moving it would resize the container's terminal. */
@@ -65,7 +65,8 @@ export function banner(shell: Shell, end: End, now: number, actions: BannerActio
   const waiting = shell.stage === 'waiting';
   const clean = end.detail === 'process_exit' && end.exitCode === 0;
   const element = h('section', { class: `end-banner ${clean ? 'calm' : 'stark'}`, 'aria-label': 'How the shell ended' });
-  const facts = h('p', { class: 'end-facts' }, ...factLine(end));
+  const wasOpen = shell.session.hello !== null;
+  const facts = h('p', { class: 'end-facts' }, ...factLine(end, wasOpen));
   const buttons = waiting
     ? [
         h('span', { class: 'retry', id: 'retry-text' }, waitingText(shell, now)),
@@ -75,7 +76,7 @@ export function banner(shell: Shell, end: End, now: number, actions: BannerActio
     : [
         end.error?.code === 'E_AUTH'
           ? h('a', { class: 'button primary', href: actions.login }, 'Sign in')
-          : button('Reconnect', true, actions.reconnect, 'refresh'),
+          : button(wasOpen ? 'Reconnect' : 'Try again', true, actions.reconnect, 'refresh'),
         h('a', { class: 'button', href: actions.back }, 'Back to the pod'),
       ];
   const note = truncatedNote(end);
@@ -95,10 +96,11 @@ export function banner(shell: Shell, end: End, now: number, actions: BannerActio
 }
 
 /** The gateway's own words, for those who read logs: reason, detail, code, exit code. */
-function factLine(end: End): HTMLElement[] {
-  const facts: [string, string][] = [['reason', `${end.reason}/${end.detail}`]];
+function factLine(end: End, wasOpen: boolean): HTMLElement[] {
+  const facts: [string, string][] = [];
+  if (end.detail !== 'refused') facts.push(['reason', `${end.reason}/${end.detail}`]);
   if (end.error !== null) facts.push(['error', end.error.code]);
-  facts.push(['exit code', end.exitCode === null ? 'unknown' : String(end.exitCode)]);
+  if (wasOpen) facts.push(['exit code', end.exitCode === null ? 'unknown' : String(end.exitCode)]);
   return facts.map(([name, value]) => h('span', {}, `${name} `, h('code', {}, value)));
 }
 

@@ -1,10 +1,15 @@
 /** What the end-to-end tests share: a browser, a page that reports what went wrong, and the screen's text. */
+import { createRequire } from 'node:module';
+import { readFileSync } from 'node:fs';
 import { chromium } from 'playwright-core';
 
-export async function openBrowser() {
+const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+
+/** With `webgl`, a processor plays the graphics card, which the UI takes for a real one. */
+export async function openBrowser({ webgl = false } = {}) {
   return chromium.launch({
     executablePath: process.env.PERISCOPE_CHROMIUM ?? '/usr/bin/chromium',
-    args: ['--no-sandbox', '--disable-dev-shm-usage'],
+    args: ['--no-sandbox', '--disable-dev-shm-usage', ...(webgl ? ['--enable-unsafe-swiftshader'] : [])],
   });
 }
 
@@ -77,4 +82,13 @@ export function paste(page, text) {
     const event = new ClipboardEvent('paste', { clipboardData: data, bubbles: true, cancelable: true });
     document.querySelector('#terminal textarea').dispatchEvent(event);
   }, text);
+}
+
+/** The serious and critical findings of axe on the page as it is, one line each. */
+export async function accessibilityFindings(page) {
+  await page.evaluate(AXE);
+  const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ['violations'] }));
+  return violations
+    .filter((one) => one.impact === 'serious' || one.impact === 'critical')
+    .map((one) => `${one.id}: ${one.nodes.map((node) => `${node.target} (${node.any.map((check) => check.message)})`).join('; ')}`);
 }

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { gzipSync } from 'node:zlib';
 import { startFakeGateway } from '../fake-gateway.mjs';
-import { openPage, paste, screenText, type, waitForOpen, waitForScreen } from './browser.mjs';
+import { accessibilityFindings, openBrowser, openPage, paste, screenText, sttySize, type, waitForOpen, waitForScreen } from './browser.mjs';
 
 const exec = (pod, container = 'app', namespace = 'faults') =>
   `/clusters/modern/pods/${namespace}/${pod}/exec?container=${container}`;
@@ -14,13 +14,20 @@ export async function states(browser, { step, shoot }) {
     const state = (name, options, action) =>
       step(`${look}: ${name}`, async () => {
         const gateway = await startFakeGateway(options);
-        const { context, page, troubles } = await openPage(browser, { dark, ...options.page });
+        const own = options.webgl === true ? await openBrowser({ webgl: true }) : null;
+        const { context, page, troubles } = await openPage(own ?? browser, { dark, ...options.page });
         try {
-          await action(page, (path) => page.goto(gateway.url + path), (shot) => shoot(page, `${shot}-${look}`), gateway);
+          const shot = async (shotName) => {
+            assert.deepEqual(await accessibilityFindings(page), [], `axe has no serious finding in ${shotName}`);
+            await shoot(page, `${shotName}-${look}`);
+          };
+          await action(page, (path) => page.goto(gateway.url + path), shot, gateway);
+          assert.deepEqual(await accessibilityFindings(page), [], 'axe has no serious finding');
           assert.deepEqual(troubles, []);
           assert.deepEqual(gateway.violations, []);
         } finally {
           await context.close();
+          await own?.close();
           gateway.close();
         }
       });
@@ -56,6 +63,16 @@ async function lists(state) {
     await go('/clusters/nowhere');
     await page.getByRole('alert').waitFor();
     await shot('not-found');
+  });
+  await state('who may not list pods can go to one by name, and open a shell unseen', {}, async (page, go, shot) => {
+    await go('/clusters/modern/namespaces/secret');
+    await page.getByLabel('If you know the name').fill('hidden-pod');
+    await shot('by-name');
+    await page.keyboard.press('Enter');
+    await page.getByText('You may not see this pod').waitFor();
+    await page.locator('#open-shell').click();
+    await waitForOpen(page);
+    assert.equal(new URL(page.url()).search, '');
   });
   await state('a phone shows the list and the terminal', { page: { width: 390, height: 760, hasTouch: true } }, async (page, go, shot) => {
     await go('/clusters/modern/namespaces/default');
@@ -153,6 +170,24 @@ async function ends(state) {
 }
 
 async function dialogs(state) {
+  await state('leaving an open shell is a question first', {}, async (page, go, shot, gateway) => {
+    await go('/clusters/modern/pods/default/shell');
+    await page.locator('#open-shell').click();
+    await waitForOpen(page);
+    await page.getByRole('link', { name: 'default', exact: true }).click();
+    await page.getByRole('dialog').getByText('Leave and end this shell?').waitFor();
+    await shot('leave-dialog');
+    await page.getByRole('button', { name: 'Stay' }).click();
+    await page.goBack();
+    await page.getByRole('button', { name: 'Stay' }).click();
+    assert.match(page.url(), /exec/);
+    assert.equal(gateway.sessions.size, 1);
+    await page.goBack();
+    await page.getByRole('button', { name: 'End the shell' }).click();
+    await page.getByRole('heading', { name: 'shell', level: 1 }).waitFor();
+    for (let i = 0; i < 100 && gateway.sessions.size > 0; i++) await page.waitForTimeout(20);
+    assert.equal(gateway.sessions.size, 0);
+  });
   await state('too many shells: the dialog lists them and Disconnect makes room', { seed: 5 }, async (page, go, shot, gateway) => {
     await go(exec('shell', 'shell', 'default'));
     await page.getByRole('dialog').getByText('already exec’d into').waitFor();
@@ -257,6 +292,22 @@ async function bulk(state) {
     await type(page, 'colours');
     await waitForScreen(page, (text) => text.includes('curly'), 'the colours');
     await shot('contrast');
+  });
+  await state('the graphics card may draw, too, and the first size is right', { webgl: true }, async (page, go, shot) => {
+    await page.addInitScript(() => localStorage.setItem('periscope.settings', '{"renderer":"webgl"}'));
+    const resizes = [];
+    page.on('websocket', (socket) => {
+      socket.on('framesent', ({ payload }) => typeof payload === 'string' && payload.includes('resize') && resizes.push(payload));
+    });
+    await go(exec('shell', 'shell', 'default'));
+    await waitForOpen(page);
+    await page.locator('#terminal[data-renderer=webgl]').waitFor();
+    const { cols } = await sttySize(page, 'size');
+    assert.equal(cols, await page.evaluate(() => document.getElementById('terminal').terminal.cols));
+    assert.deepEqual(resizes, [], 'the size in the request was right already');
+    await type(page, 'colours');
+    await waitForScreen(page, (text) => text.includes('curly'), 'the colours');
+    await shot('webgl');
   });
   await state('the first load stays small', {}, async (page, go) => {
     const sizes = [];
