@@ -315,13 +315,6 @@ fn core_resources() -> Value {
                 "categories": ["all"],
             },
             {
-                "name": "pods/attach",
-                "singularName": "",
-                "namespaced": true,
-                "kind": "PodAttachOptions",
-                "verbs": ["create", "get"],
-            },
-            {
                 "name": "pods/exec",
                 "singularName": "",
                 "namespaced": true,

@@ -4,14 +4,22 @@
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::indexing_slicing,
     reason = "a test without its set-up has failed"
 )]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
-use periscope_server::sandbox::{Fault, Sandbox, SandboxOptions};
+use periscope_server::sandbox::{ClusterAccess, Fault, Sandbox, SandboxOptions};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 /// A running sandbox with a runtime of its own, so that blocking tests can use it.
 pub(crate) struct TestSandbox {
@@ -163,4 +171,100 @@ fn installed() -> PathBuf {
         .map(|directory| Path::new(directory).join("kubectl"))
         .find(|path| path.is_file());
     found.expect("these tests need kubectl 1.30 or later in the PATH")
+}
+
+/// Runs a test that speaks to the sandbox itself.
+impl TestSandbox {
+    pub(crate) fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(future)
+    }
+
+    pub(crate) fn access(&self, cluster: &str) -> &ClusterAccess {
+        self.sandbox()
+            .clusters()
+            .iter()
+            .find(|access| access.name == cluster)
+            .unwrap()
+    }
+
+    /// A TLS connection that trusts the kubeconfig's authority.
+    pub(crate) async fn connect(&self, cluster: &str) -> std::io::Result<TlsStream<TcpStream>> {
+        let access = self.access(cluster);
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(access.ca_pem.as_bytes()) {
+            roots.add(certificate.unwrap()).unwrap();
+        }
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let address = access.server.strip_prefix("https://").unwrap();
+        let stream = TcpStream::connect(address).await?;
+        let name = ServerName::try_from("127.0.0.1").unwrap();
+        TlsConnector::from(Arc::new(config))
+            .connect(name, stream)
+            .await
+    }
+
+    /// Sends a request with the owner's token and these header lines, and nothing more.
+    pub(crate) async fn send(
+        &self,
+        cluster: &str,
+        request_line: &str,
+        headers: &[&str],
+    ) -> TlsStream<TcpStream> {
+        let mut stream = self.connect(cluster).await.unwrap();
+        stream
+            .write_all(self.head(cluster, request_line, headers).as_bytes())
+            .await
+            .unwrap();
+        stream
+    }
+
+    pub(crate) fn head(&self, cluster: &str, request_line: &str, headers: &[&str]) -> String {
+        let token = &self.access(cluster).token;
+        let mut head = format!(
+            "{request_line} HTTP/1.1\r\nHost: sandbox\r\nAuthorization: Bearer {token}\r\n"
+        );
+        for header in headers {
+            head += header;
+            head += "\r\n";
+        }
+        head + "\r\n"
+    }
+}
+
+/// Everything up to the end of the connection.
+pub(crate) async fn read_all(stream: &mut TlsStream<TcpStream>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    // An end without close_notify is an end, too.
+    match stream.read_to_end(&mut bytes).await {
+        Ok(_) => {}
+        Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof, "{error}"),
+    }
+    bytes
+}
+
+/// One answer whose length is given: its head and its body.
+pub(crate) async fn read_answer(stream: &mut TlsStream<TcpStream>) -> (String, String) {
+    let mut bytes = Vec::new();
+    loop {
+        if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
+            let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
+            let lower = head.to_lowercase();
+            let len = lower
+                .lines()
+                .find_map(|line| line.strip_prefix("content-length: "));
+            let len: usize = len.unwrap_or("0").parse().unwrap();
+            if bytes.len() >= end + 4 + len {
+                return (head, String::from_utf8(bytes[end + 4..].to_vec()).unwrap());
+            }
+        }
+        assert!(
+            stream.read_buf(&mut bytes).await.unwrap() > 0,
+            "ended in {bytes:?}"
+        );
+    }
 }

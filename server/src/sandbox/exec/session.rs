@@ -159,7 +159,8 @@ where
     }
     let mut session = Session::new(cluster, plan);
     match session.run(&mut wire).await {
-        Ok(()) => {
+        // What the process has said still arrives; where a fault cuts, no status follows it.
+        Ok(()) | Err(Cut::Fault) => {
             // The process may have left others behind; they end now, not when the client is gone.
             drop(session);
             wire.finish().await;
@@ -254,11 +255,6 @@ impl<'a> Session<'a> {
                 }
                 Turn::Exited(exit) => {
                     if self.is_cut_here() {
-                        // What the process said still arrives; how it ended does not.
-                        while !wire.out.is_empty() || wire.needs_flush {
-                            write_some(&mut wire.writer, &mut wire.out, &mut wire.needs_flush)
-                                .await?;
-                        }
                         return Err(Cut::Fault);
                     }
                     self.server.finish(&Ending::Exit(exit.code), &mut wire.out);
