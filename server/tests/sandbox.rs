@@ -112,6 +112,54 @@ fn every_subprotocol_answers_byte_for_byte_as_the_captured_apiservers_did() {
         &handshake("v5.channel.k8s.io, v4.channel.k8s.io"),
     );
     assert_eq!(both, switching("v4.channel.k8s.io") + &v4);
+    // Who names no subprotocol gets v1, unnamed.
+    let unnamed = answer(&sandbox, "modern", "shell", CAPTURED, &handshake("")[..4]);
+    assert!(
+        unnamed.starts_with("HTTP/1.1 101 ") && unnamed.ends_with(&format!("\r\n\r\n{v1}")),
+        "{unnamed}"
+    );
+}
+
+// The client's bytes are those of client-go 1.36 that ask for stdout and stderr; the end is that of
+// the capture spdy-echo.
+#[test]
+fn spdy_is_spoken_on_get_and_post() {
+    const STREAMS: [&[u8]; 3] = [
+        b"\x80\x03\0\x01\0\0\0\x29\0\0\0\x01\0\0\0\0\0\0\x78\xf9\xe3\xc6\xa7\xc2\x62\x60\x60\x60\x04\xa7\xb3\x92\xa2\xd4\xc4\x5c\x68\x51\xc2\x9a\x0a\x0a\x68\0\0\0\0\xff\xff",
+        b"\x80\x03\0\x01\0\0\0\x19\0\0\0\x03\0\0\0\0\0\0\xc2\x2a\xc5\x56\x5c\x92\x92\x5f\x5a\x02\0\0\0\xff\xff",
+        b"\x80\x03\0\x01\0\0\0\x15\0\0\0\x05\0\0\0\0\0\0\xc2\x29\x97\x5a\x54\x04\0\0\0\xff\xff",
+    ];
+    const END: &[u8] = b"\0\0\0\x01\0\0\0\x22{\"metadata\":{},\"status\":\"Success\"}\x80\x03\0\x03\0\0\0\x08\0\0\0\x01\0\0\0\x05\x80\x03\0\x07\0\0\0\x08\0\0\0\x05\0\0\0\0";
+    let sandbox = TestSandbox::start(&[]);
+    let headers = [
+        "Connection: Upgrade",
+        "Upgrade: SPDY/3.1",
+        "Content-Length: 0",
+        "X-Stream-Protocol-Version: v4.channel.k8s.io",
+    ];
+    let path = "/api/v1/namespaces/default/pods/shell/exec?command=echo&command=hello&stdout=true&stderr=true";
+    for method in ["GET", "POST"] {
+        for cluster in ["modern", "legacy"] {
+            let bytes = sandbox.block_on(async {
+                let mut stream = sandbox
+                    .send(cluster, &format!("{method} {path}"), &headers)
+                    .await;
+                stream.write_all(&STREAMS.concat()).await.unwrap();
+                read_all(&mut stream).await
+            });
+            let text = String::from_utf8_lossy(&bytes);
+            assert!(
+                text.starts_with("HTTP/1.1 101 "),
+                "{method} {cluster}: {text}"
+            );
+            let output = b"\0\0\0\x03\0\0\0\x06hello\n";
+            assert!(
+                bytes.windows(output.len()).any(|window| window == output),
+                "{text}"
+            );
+            assert!(bytes.ends_with(END), "{text}");
+        }
+    }
 }
 
 // The capture ws-exit7 of a 1.36 apiserver, with another exit code.

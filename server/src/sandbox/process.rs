@@ -226,10 +226,7 @@ impl Drop for Process {
         };
         let table = self.table.clone();
         let leader = group.leader.as_raw_pid();
-        let end = move || {
-            group.end();
-            table.lock().remove(&leader);
-        };
+        let end = move || group.end(&table);
         // On a thread of its own: the grace must not hold up the runtime. Without a thread the
         // closure, and with it the child, is lost unreaped, but killed by `kill_all` at the end.
         if let Err(error) = std::thread::Builder::new()
@@ -243,7 +240,7 @@ impl Drop for Process {
 
 impl Group {
     /// Hangs up, waits a moment, kills, reaps.
-    fn end(&mut self) {
+    fn end(&mut self, table: &ProcessTable) {
         self.signal(Signal::HUP);
         let deadline = Instant::now() + HANGUP_GRACE;
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
@@ -254,12 +251,17 @@ impl Group {
             std::thread::sleep(HANGUP_POLL);
         }
         self.signal(Signal::KILL);
+        wait(self.leader);
+        // Under the lock: once the leader is reaped its id may become another process's, which
+        // `kill_all` must not find in the table.
+        let mut groups = table.lock();
         if let Err(error) = self.child.wait() {
             log::warn!(
                 "sandbox: cannot reap process {}: {error}",
                 self.leader.as_raw_pid()
             );
         }
+        groups.remove(&self.leader.as_raw_pid());
     }
 
     fn signal(&self, signal: Signal) {
