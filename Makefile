@@ -19,6 +19,10 @@ CORE_FEATURES = $(shell awk '/^\[/ { inside = ($$0 == "[features]") } inside && 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
+.PHONY: build
+build: $(WEB)/dist/index.html ## the program with the UI inside, at target/release/periscope
+	cargo build --locked --release -p periscope
+
 .PHONY: test
 test: ## run every part below, say how long each took, fail if one failed
 	@tools/run-parts.sh $(PARTS)
