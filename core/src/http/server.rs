@@ -159,11 +159,13 @@ impl ServerUpgrade {
         Ok(())
     }
 
-    /// Answers with a status line and nothing else, as Go's WebSocket server refuses a subprotocol.
-    /// The end of the connection is the end of the (empty) body, so the caller must close.
+    /// Answers without a body or its length, as an apiserver passes on a runtime's refusal of a
+    /// subprotocol. The end of the connection is the end of the body, so the caller must close.
     pub fn refuse_bare(&mut self, status: u16, out: &mut Outbox) -> Result<(), Misuse> {
         self.check_answerable(status)?;
-        self.answer(status_line(status), out);
+        let mut text = status_line(status);
+        push_field(&mut text, "Connection", "close");
+        self.answer(text, out);
         Ok(())
     }
 

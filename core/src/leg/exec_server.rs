@@ -222,16 +222,14 @@ impl ExecServer {
                 let closed = channels.close(1000, out);
                 debug_assert!(closed.is_ok(), "one Close");
             }
-            Framing::Spdy {
-                spdy,
-                ids,
-                stdin_ended,
-                ..
-            } => {
+            Framing::Spdy { spdy, ids, .. } => {
                 // The client may have reset any of these: what is refused then was not wanted.
-                for stream in [Stream::Stderr, Stream::Stdout] {
-                    if let Some(id) = id_of(ids, stream) {
-                        let _ = spdy.send(id, BytesMut::new(), true, out).is_ok();
+                // Only a process ends its outputs; where none was started they are reset below.
+                if matches!(ending, Ending::Exit(_)) {
+                    for stream in [Stream::Stderr, Stream::Stdout] {
+                        if let Some(id) = id_of(ids, stream) {
+                            let _ = spdy.send(id, BytesMut::new(), true, out).is_ok();
+                        }
                     }
                 }
                 let text = status_text(ending, &self.command, Shape::Runtime);
@@ -239,13 +237,12 @@ impl ExecServer {
                     let _ = spdy
                         .send(id, BytesMut::from(text.as_str()), false, out)
                         .is_ok();
-                    let _ = spdy.reset(id, spdy::status::CANCEL, out).is_ok();
                 }
-                if let Some(id) = id_of(ids, Stream::Stdin).filter(|_| !*stdin_ended) {
-                    let _ = spdy.reset(id, spdy::status::CANCEL, out).is_ok();
-                }
-                if let Some(id) = id_of(ids, Stream::Resize) {
-                    let _ = spdy.reset(id, spdy::status::CANCEL, out).is_ok();
+                // Whatever half of ours is open, stdin's included after its FIN.
+                for (_, id) in ids.iter() {
+                    if !spdy.is_ended_here(*id) {
+                        let _ = spdy.reset(*id, spdy::status::CANCEL, out).is_ok();
+                    }
                 }
                 let _ = spdy.goaway(out).is_ok();
             }

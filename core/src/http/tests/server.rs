@@ -253,5 +253,8 @@ fn refusals_are_whole_answers() {
     );
     let (_, mut server) = request(HANDSHAKE.as_bytes());
     server.refuse_bare(403, &mut out).unwrap();
-    assert_eq!(drain(&mut out), "HTTP/1.1 403 Forbidden\r\n\r\n");
+    assert_eq!(
+        drain(&mut out),
+        "HTTP/1.1 403 Forbidden\r\nConnection: close\r\n\r\n"
+    );
 }
