@@ -19,9 +19,12 @@ pub struct Channels {
     subprotocol: Subprotocol,
     is_client: bool,
     message: Message,
+    /// Whether a run of the message was passed on, so that its end must be, too.
+    is_begun: bool,
     /// A base64 message that is not complete.
     assembly: BytesMut,
     stdin_closed: bool,
+    failed: Option<Error>,
 }
 
 /// What is known about the message whose runs come in.
@@ -54,23 +57,41 @@ impl Channels {
             subprotocol,
             is_client,
             message: Message::Unknown,
+            is_begun: false,
             assembly: BytesMut::new(),
             stdin_closed: false,
+            failed: None,
         }
     }
 
     /// Takes at most one event off the front of `input`; payload in runs of at most `payload_max`
-    /// bytes, except that a base64 message is one run.
+    /// bytes (with 0 none at all), except that a base64 message is one run. Call it after writes,
+    /// too: a pong may be held back until the one before it was written.
     pub fn receive(
         &mut self,
         input: &mut BytesMut,
         payload_max: usize,
         out: &mut Outbox,
     ) -> Result<Option<Event>, Error> {
-        // The channel number takes a byte of its run.
-        let payload_max = payload_max.max(2);
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        let received = self.receive_unless_failed(input, payload_max, out);
+        if let Err(error) = received {
+            self.failed = Some(error);
+        }
+        received
+    }
+
+    fn receive_unless_failed(
+        &mut self,
+        input: &mut BytesMut,
+        payload_max: usize,
+        out: &mut Outbox,
+    ) -> Result<Option<Event>, Error> {
         loop {
-            let Some(event) = self.ws.receive(input, payload_max, out)? else {
+            let run_max = self.run_bytes_max(payload_max);
+            let Some(event) = self.ws.receive(input, run_max, out)? else {
                 return Ok(None);
             };
             let event = match event {
@@ -83,17 +104,19 @@ impl Channels {
                     first,
                     last,
                 } => {
-                    if first {
-                        self.message = Message::Unknown;
-                        self.assembly.clear();
-                    }
-                    if self.subprotocol.is_base64() {
+                    debug_assert!(!first || matches!(self.message, Message::Unknown));
+                    let event = if self.subprotocol.is_base64() {
                         self.on_base64(&payload, last)?
                     } else if self.is_client && kind == Kind::Text {
                         return Err(Error::Text);
                     } else {
                         self.on_run(payload, last)?
+                    };
+                    if last {
+                        self.message = Message::Unknown;
+                        self.is_begun = false;
                     }
+                    event
                 }
             };
             if event.is_some() {
@@ -163,6 +186,18 @@ impl Channels {
         self.subprotocol
     }
 
+    /// How much of a run to take for `payload_max` bytes of payload. What is not passed on needs
+    /// no room, so it cannot keep back what comes after it.
+    fn run_bytes_max(&self, payload_max: usize) -> usize {
+        match self.message {
+            _ if self.subprotocol.is_base64() => BASE64_MESSAGE_BYTES_MAX,
+            // The channel number takes a byte of its message's first run.
+            Message::Unknown => payload_max.saturating_add(1),
+            Message::Of(_) => payload_max,
+            Message::Close(_) | Message::Ignored => usize::MAX,
+        }
+    }
+
     /// A run of a binary message.
     fn on_run(&mut self, mut payload: BytesMut, last: bool) -> Result<Option<Event>, Error> {
         if matches!(self.message, Message::Unknown) {
@@ -175,17 +210,19 @@ impl Channels {
                 None if channel == CLOSE_SIGNAL && self.hears_close() => Message::Close(None),
                 None => Message::Ignored,
             };
-            // A channel number alone, such as the server's ready marker, says nothing.
-            if payload.is_empty() && !matches!(self.message, Message::Close(_)) {
-                return Ok(None);
-            }
         }
         match self.message {
-            Message::Of(stream) => Ok(Some(Event::Data {
-                stream,
-                payload,
-                last,
-            })),
+            // A channel number alone, such as the server's ready marker, says nothing; an empty
+            // run says something only where it ends a message that had payload before.
+            Message::Of(_) if payload.is_empty() && !(last && self.is_begun) => Ok(None),
+            Message::Of(stream) => {
+                self.is_begun = true;
+                Ok(Some(Event::Data {
+                    stream,
+                    payload,
+                    last,
+                }))
+            }
             Message::Close(named) => self.on_close_signal(named, &payload, last),
             Message::Ignored | Message::Unknown => Ok(None),
         }
@@ -243,181 +280,4 @@ impl Channels {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn pair(subprotocol: Subprotocol) -> (Channels, Channels) {
-        let client = Channels::client(WebSocket::client([3; 32], 1 << 25), subprotocol);
-        let server = Channels::server(WebSocket::server(1 << 25), subprotocol);
-        (client, server)
-    }
-
-    fn wire(out: &Outbox) -> BytesMut {
-        out.chunks().flatten().copied().collect()
-    }
-
-    /// Events of the three feeds, with runs of a message joined so that they can be compared.
-    fn three_feeds(make: impl Fn() -> Channels, bytes: &[u8]) -> Result<Vec<Event>, Error> {
-        let whole = feed(make(), bytes, bytes.len().max(1));
-        let single = feed(make(), bytes, 1);
-        assert_eq!(whole, single);
-        let mut trailing = bytes.to_vec();
-        trailing.extend_from_slice(&[0x89, 0x80]); // half a ping
-        let with_trailing = feed(make(), &trailing, trailing.len());
-        assert_eq!(whole, with_trailing);
-        whole
-    }
-
-    fn feed(mut channels: Channels, bytes: &[u8], step: usize) -> Result<Vec<Event>, Error> {
-        let mut out = Outbox::new();
-        let mut input = BytesMut::new();
-        let mut events: Vec<Event> = Vec::new();
-        let mut open = false;
-        for piece in bytes.chunks(step) {
-            input.extend_from_slice(piece);
-            while let Some(event) = channels.receive(&mut input, 16, &mut out)? {
-                let ends = !matches!(event, Event::Data { last: false, .. });
-                match (events.last_mut(), event) {
-                    (
-                        Some(Event::Data { payload, last, .. }),
-                        Event::Data {
-                            payload: more,
-                            last: end,
-                            ..
-                        },
-                    ) if open => {
-                        payload.extend_from_slice(&more);
-                        *last = end;
-                    }
-                    (_, event) => events.push(event),
-                }
-                open = !ends;
-            }
-        }
-        Ok(events)
-    }
-
-    fn data(stream: Stream, payload: &[u8]) -> Event {
-        Event::Data {
-            stream,
-            payload: BytesMut::from(payload),
-            last: true,
-        }
-    }
-
-    #[test]
-    fn captured_v5_server_frames_decode() {
-        let frames = [
-            &b"\x82\x01\x01"[..],
-            b"\x82\x06\x01hello",
-            b"\x82\x23\x03{\"metadata\":{},\"status\":\"Success\"}",
-            b"\x88\x02\x03\xe8",
-        ]
-        .concat();
-        let events = three_feeds(|| pair(Subprotocol::V5).0, &frames).unwrap();
-        assert_eq!(
-            events,
-            [
-                data(Stream::Stdout, b"hello"),
-                data(Stream::Error, br#"{"metadata":{},"status":"Success"}"#),
-                Event::Close { code: 1000 },
-            ]
-        );
-    }
-
-    #[test]
-    fn a_client_says_stdin_resize_and_the_end_of_stdin_once() {
-        let (mut client, _) = pair(Subprotocol::V5);
-        let mut out = Outbox::new();
-        client
-            .send(Stream::Stdin, BytesMut::from(&b"abc"[..]), &mut out)
-            .unwrap();
-        client.resize(80, 24, &mut out).unwrap();
-        client.close_stream(Stream::Stdin, &mut out).unwrap();
-        client.close_stream(Stream::Stdin, &mut out).unwrap();
-        let late = client.send(Stream::Stdin, BytesMut::from(&b"x"[..]), &mut out);
-        assert_eq!(late, Err(Misuse::Closed));
-        let events = three_feeds(|| pair(Subprotocol::V5).1, &wire(&out)).unwrap();
-        assert_eq!(
-            events,
-            [
-                data(Stream::Stdin, b"abc"),
-                data(Stream::Resize, b"{\"Width\":80,\"Height\":24}\n"),
-                Event::StreamClosed {
-                    stream: Stream::Stdin
-                },
-            ]
-        );
-    }
-
-    #[test]
-    fn older_subprotocols_cannot_close_a_stream() {
-        for subprotocol in [Subprotocol::V1, Subprotocol::V1Base64, Subprotocol::V4] {
-            let (mut client, _) = pair(subprotocol);
-            let closed = client.close_stream(Stream::Stdin, &mut Outbox::new());
-            assert_eq!(closed, Err(Misuse::Unsupported));
-        }
-    }
-
-    #[test]
-    fn base64_messages_match_the_captured_ones_and_round_trip() {
-        let (mut client, mut server) = pair(Subprotocol::V4Base64);
-        let mut out = Outbox::new();
-        server
-            .send(Stream::Stdout, BytesMut::new(), &mut out)
-            .unwrap();
-        server
-            .send(Stream::Stdout, BytesMut::from(&b"hi\n"[..]), &mut out)
-            .unwrap();
-        assert_eq!(&wire(&out)[..], b"\x81\x011\x81\x051aGkK");
-        let mut out = Outbox::new();
-        client
-            .send(Stream::Stdin, BytesMut::from(&b"\x00\xff"[..]), &mut out)
-            .unwrap();
-        let events = three_feeds(|| pair(Subprotocol::V4Base64).1, &wire(&out)).unwrap();
-        assert_eq!(events, [data(Stream::Stdin, b"\x00\xff")]);
-    }
-
-    /// A frame as a client would mask it with zeros.
-    fn masked(kind: u8, payload: &[u8]) -> Vec<u8> {
-        let mut frame = vec![
-            0x80 | kind,
-            0x80 | u8::try_from(payload.len()).unwrap(),
-            0,
-            0,
-            0,
-            0,
-        ];
-        frame.extend_from_slice(payload);
-        frame
-    }
-
-    #[test]
-    fn what_breaks_the_protocol_is_named() {
-        let v5 = || pair(Subprotocol::V5).1;
-        for signal in [&b"\xff"[..], b"\xff\x05", b"\xff\x00\x00"] {
-            assert_eq!(
-                three_feeds(v5, &masked(2, signal)),
-                Err(Error::CloseSignal),
-                "{signal:?}"
-            );
-        }
-        let base64 = || pair(Subprotocol::V1Base64).1;
-        assert_eq!(three_feeds(base64, &masked(1, b"0!!")), Err(Error::Base64));
-        let client = || pair(Subprotocol::V5).0;
-        assert_eq!(three_feeds(client, b"\x81\x02\x01x"), Err(Error::Text));
-    }
-
-    #[test]
-    fn unknown_channels_and_empty_messages_mean_nothing() {
-        let frames = [
-            masked(2, b"\x09later"),
-            masked(2, b""),
-            masked(2, b"\x00"),
-            masked(1, b"\x00text is taken as well"),
-        ]
-        .concat();
-        let events = three_feeds(|| pair(Subprotocol::V4).1, &frames).unwrap();
-        assert_eq!(events, [data(Stream::Stdin, b"text is taken as well")]);
-    }
-}
+mod tests;

@@ -56,8 +56,7 @@ pub fn parse(text: &[u8]) -> Result<Outcome, Error> {
     }
     #[derive(Deserialize)]
     struct WireDetails {
-        #[serde(default)]
-        causes: Vec<WireCause>,
+        causes: Option<Vec<WireCause>>,
     }
     #[derive(Deserialize)]
     struct WireCause {
@@ -73,7 +72,7 @@ pub fn parse(text: &[u8]) -> Result<Outcome, Error> {
         Some("Failure") if wire.reason.as_deref() == Some(NON_ZERO_EXIT_CODE) => {
             let causes = wire
                 .details
-                .map(|details| details.causes)
+                .and_then(|details| details.causes)
                 .unwrap_or_default();
             let cause = causes
                 .into_iter()
@@ -81,10 +80,12 @@ pub fn parse(text: &[u8]) -> Result<Outcome, Error> {
             let code = cause
                 .and_then(|cause| cause.message)
                 .ok_or(Error::ExitCode)?;
-            match code.parse::<u8>() {
-                Ok(0) => Ok(Outcome::Success),
-                Ok(code) => Ok(Outcome::Exit(code)),
-                Err(_) => Err(Error::ExitCode),
+            // Digits only: Rust would take a plus sign, Go does not.
+            let digits = Some(code).filter(|code| code.bytes().all(|byte| byte.is_ascii_digit()));
+            match digits.and_then(|digits| digits.parse::<u8>().ok()) {
+                Some(0) => Ok(Outcome::Success),
+                Some(code) => Ok(Outcome::Exit(code)),
+                None => Err(Error::ExitCode),
             }
         }
         Some("Failure") => Ok(Outcome::Failure(Failure {
@@ -159,12 +160,15 @@ impl Written<'_> {
         code: None,
     };
 
-    /// JSON with the three characters escaped that Go's encoder escapes for HTML.
+    /// JSON with the characters escaped that Go's encoder escapes so that JSON may stand in HTML
+    /// and in scripts.
     fn encode(&self) -> String {
         let json = serde_json::to_string(self).unwrap_or_default();
         json.replace('&', "\\u0026")
             .replace('<', "\\u003c")
             .replace('>', "\\u003e")
+            .replace('\u{2028}', "\\u2028")
+            .replace('\u{2029}', "\\u2029")
     }
 }
 
@@ -293,8 +297,8 @@ mod tests {
             "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{},\"status\":\"Failure\",\"message\":\"pods \\\"nosuch\\\" not found\",\"reason\":\"NotFound\",\"details\":{\"name\":\"nosuch\",\"kind\":\"pods\"},\"code\":404}\n"
         );
         assert_eq!(
-            refusal(400, "BadRequest", "a <b> & c", None),
-            "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{},\"status\":\"Failure\",\"message\":\"a \\u003cb\\u003e \\u0026 c\",\"reason\":\"BadRequest\",\"code\":400}\n"
+            refusal(400, "BadRequest", "a <b> & c\u{2028}", None),
+            "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{},\"status\":\"Failure\",\"message\":\"a \\u003cb\\u003e \\u0026 c\\u2028\",\"reason\":\"BadRequest\",\"code\":400}\n"
         );
     }
 
@@ -327,7 +331,7 @@ mod tests {
             )
         };
         assert_eq!(parse(exit("255").as_bytes()), Ok(Outcome::Exit(255)));
-        for code in ["256", "-1", "", "x"] {
+        for code in ["256", "-1", "+7", " 7", "7.0", "", "x"] {
             assert_eq!(parse(exit(code).as_bytes()), Err(Error::ExitCode), "{code}");
         }
         assert_eq!(parse(b""), Err(Error::Empty));
@@ -336,7 +340,18 @@ mod tests {
         assert_eq!(parse(b"[]"), Err(Error::Json));
         assert_eq!(parse(b"{}"), Err(Error::Unknown));
         assert_eq!(parse(br#"{"status":"Later"}"#), Err(Error::Unknown));
-        let bare = br#"{"status":"Failure","reason":"NonZeroExitCode"}"#;
-        assert_eq!(parse(bare), Err(Error::ExitCode));
+        for bare in [
+            r#"{"status":"Failure","reason":"NonZeroExitCode"}"#,
+            r#"{"status":"Failure","reason":"NonZeroExitCode","details":null}"#,
+            r#"{"status":"Failure","reason":"NonZeroExitCode","details":{"causes":null}}"#,
+            r#"{"status":"Failure","reason":"NonZeroExitCode","details":{"causes":[{"reason":"ExitCode"}]}}"#,
+        ] {
+            assert_eq!(parse(bare.as_bytes()), Err(Error::ExitCode), "{bare}");
+        }
+        assert_eq!(
+            parse(b"{\"status\":\"Success\"} and more"),
+            Err(Error::Json)
+        );
+        assert_eq!(parse("[".repeat(100_000).as_bytes()), Err(Error::Json));
     }
 }
