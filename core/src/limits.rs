@@ -2,8 +2,9 @@
 
 use core::time::Duration;
 
-/// Bytes taken from a socket in one read. Also the size of one run of payload.
-pub const READ_BYTES_MAX: usize = 64 * 1024;
+/// Bytes taken from a socket in one read. Also the size of one run of payload. Both legs' buffers,
+/// queues and outboxes together stay below 1 MiB a session.
+pub const READ_BYTES_MAX: usize = 32 * 1024;
 
 /// HTTP head of a handshake, request or response. Go's apiserver accepts 1 MiB; no real answer
 /// comes near 64 KiB, and a peer must not make us hold more before it has said anything useful.
@@ -48,7 +49,7 @@ pub const RESIZE_BYTES_MAX: usize = 1024;
 pub const BASE64_MESSAGE_BYTES_MAX: usize = 64 * 1024;
 
 /// Payload of one stdin message towards the apiserver (Go's buffers are 32 KiB + 1).
-pub const STDIN_MESSAGE_BYTES_MAX: usize = 32 * 1024;
+pub const STDIN_MESSAGE_BYTES_MAX: usize = 16 * 1024;
 
 /// stdin that waits in the gateway before the browser's socket is no longer read (spec §5).
 pub const STDIN_QUEUE_BYTES_MAX: usize = 64 * 1024;
@@ -61,7 +62,7 @@ pub const OUTPUT_QUEUE_BYTES_LOW: usize = 512 * 1024;
 
 /// Framed output handed to the browser's socket at a time; the rest waits unframed, so that
 /// warnings can overtake it and a closed acknowledgement window holds it back.
-pub const BROWSER_OUTBOX_BYTES_MAX: usize = 64 * 1024;
+pub const BROWSER_OUTBOX_BYTES_MAX: usize = 32 * 1024;
 
 /// Framed stdin handed to the apiserver's socket at a time; the rest waits unframed in its queue.
 pub const API_OUTBOX_BYTES_MAX: usize = 16 * 1024;

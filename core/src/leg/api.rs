@@ -187,7 +187,11 @@ impl ApiLeg {
         match &mut self.stage {
             Stage::Ended => Ok(None),
             Stage::Upgrading { upgrade, .. } => {
-                let outcome = upgrade.eof(input)?;
+                // Half a head says as much as none: the caller knows the handshake is not over.
+                let outcome = match upgrade.eof(input) {
+                    Err(http::Error::Eof) => None,
+                    outcome => outcome?,
+                };
                 Ok(outcome.map(|outcome| self.on_outcome(outcome)))
             }
             Stage::WebSocket(_) => {

@@ -15,6 +15,9 @@ use crate::time::Instant;
 use crate::transport::Transport;
 use crate::ws::{Event, Kind, WebSocket};
 
+/// Reads in one step, so that a wire cut into single bytes does not need a step for each.
+pub const READS: usize = 64;
+
 /// What a browser saw, in order.
 #[derive(Debug, Default)]
 pub struct Notes {
@@ -84,13 +87,22 @@ impl Browser {
     pub fn step(&mut self, now: Instant) -> bool {
         let acted = self.act(now);
         let wrote = self.write();
-        let read = self.read(now);
+        let mut read = false;
+        for _ in 0..READS {
+            if !self.read(now) {
+                break;
+            }
+            read = true;
+        }
         acted || wrote || read
     }
 
     /// When the browser next does something by itself.
     pub fn next_event(&self, now: Instant) -> Option<Instant> {
         let end = self.end.as_ref()?;
+        if self.is_mute(now) {
+            return end.next_event(now);
+        }
         let act = self.person.acts.first().map(|(at, _)| *at);
         let key = (self.typed < self.person.stdin && self.can_send()).then_some(self.next_key_at);
         [act, key, end.next_event(now)]
@@ -110,6 +122,9 @@ impl Browser {
 
     fn act(&mut self, now: Instant) -> bool {
         if self.end.is_none() {
+            return false;
+        }
+        if self.is_mute(now) {
             return false;
         }
         if self.person.acts.first().is_some_and(|(at, _)| *at <= now) {

@@ -21,6 +21,11 @@ impl SimClock {
         self.now.set(now);
     }
 
+    /// Forgets the driver's last wish, before it is polled again.
+    pub fn forget_deadline(&self) {
+        self.deadline.set(None);
+    }
+
     /// When the driver wants to be woken, as it said last.
     pub fn deadline(&self) -> Option<Instant> {
         self.deadline.get()

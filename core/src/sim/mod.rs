@@ -6,12 +6,15 @@
 //!
 //! It uses the crate's public verbs only; the peers are the same machines in the opposite role.
 
+pub mod apiserver;
 pub mod browser;
 pub mod clock;
 pub mod net;
 pub mod plan;
+pub mod world;
 
 pub use plan::Plan;
+pub use world::{Report, World};
 
 /// The byte at a position of a stream. A lost, doubled or swapped byte shows at once.
 pub fn pattern(position: u64) -> u8 {

@@ -62,6 +62,8 @@ pub enum Attempt {
     Forbidden,
     /// 404 Status.
     NotFound,
+    /// 400 Status of another kind.
+    Rejected,
     /// 400 `Upgrade request required`.
     UpgradeRequired,
     /// 502 with a proxy's page.
@@ -290,6 +292,7 @@ impl Dice {
             Attempt::Unauthorized,
             Attempt::Forbidden,
             Attempt::NotFound,
+            Attempt::Rejected,
             Attempt::UpgradeRequired,
             Attempt::ProxyPage,
             Attempt::EofInHead,
@@ -321,7 +324,7 @@ impl Dice {
         };
         Process {
             output,
-            piece: 1 + pick(&mut self.0, if output > 100_000 { 30_000 } else { 600 }),
+            piece: piece(&mut self.0, output, 30_000),
             pause: Duration::from_micros(if self.one_in(2) {
                 0
             } else {
@@ -366,7 +369,7 @@ impl Dice {
         chosen.sort();
         Person {
             stdin,
-            piece: 1 + pick(&mut self.0, if stdin > 100_000 { 20_000 } else { 400 }),
+            piece: piece(&mut self.0, stdin, 20_000),
             pause: Duration::from_micros(if self.one_in(2) {
                 0
             } else {
@@ -404,4 +407,12 @@ impl Dice {
             _ => Order::End(self.of(&details, CloseDetail::AdminKill)),
         }
     }
+}
+
+/// The largest message of a stream: small ones for short streams, so that a run stays a matter of
+/// milliseconds whatever was drawn.
+fn piece(rng: &mut ChaCha8Rng, total: u64, max: usize) -> usize {
+    let least = usize::try_from(total / 200).unwrap_or(max);
+    let most = if total > 100_000 { max } else { 600 };
+    least.saturating_add(1).saturating_add(pick(rng, most))
 }
