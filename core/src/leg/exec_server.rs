@@ -33,7 +33,8 @@ pub enum Event {
     Alive,
     /// The client closed the connection's protocol.
     Closed,
-    /// All streams are there: start the command. Exactly once, first.
+    /// All streams are there: start the command. Exactly once; a SPDY client that does not wait
+    /// for the replies may have sent stdin before.
     Ready,
     /// The terminal has a new size.
     Resize {
@@ -401,3 +402,6 @@ fn status_text(ending: &Ending, command: &[String], shape: Shape) -> String {
         Ending::InternalError(text) => status::internal_error(text, shape),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! Frames as Go peers put them on the wire, and frames no peer should send.
 
+mod rules;
+
 use bytes::BytesMut;
 use flate2::{Compress, Compression, FlushCompress};
 use proptest::prelude::*;
