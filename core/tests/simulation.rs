@@ -1,6 +1,7 @@
 //! Thousands of seeded sessions over bad wires, with honest and lying peers.
 //!
-//! `SEED=n` runs one seed and prints its transcript; `SEEDS=n` sets how many are run.
+//! `SEED=n` runs one seed and prints its transcript; `SEEDS=n` sets how many are run; `FIRST=1`
+//! stops at the first that fails.
 
 #![cfg(feature = "sim")]
 #![expect(
@@ -37,6 +38,9 @@ fn bytes_are_conserved_memory_is_bounded_and_every_session_ends_once() {
         }
         if !report.violations.is_empty() {
             failures.push(format!("SEED={seed}: {}", report.violations.join("; ")));
+            if number("FIRST").is_some() {
+                break;
+            }
         }
     }
     println!("{} seeds", seeds.end - seeds.start);
