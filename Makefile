@@ -11,7 +11,7 @@ WEB := server/web
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 
 # What `make test` runs, cheapest first, each of them a target of its own.
-PARTS := fmt test-web e2e-ui lint test-core test-server docs
+PARTS := fmt test-web e2e-ui lint test-core mutants test-server docs
 
 CORE_FEATURES = $(shell awk '/^\[/ { inside = ($$0 == "[features]") } inside && /^[a-z]/ { print $$1 }' core/Cargo.toml)
 
@@ -42,6 +42,10 @@ lint: ## clippy without warnings: everything, and core with no feature and with 
 .PHONY: test-core
 test-core: ## tests of the core and of the runtimes, with every feature
 	cargo test --locked --workspace --exclude periscope --all-features
+
+.PHONY: mutants
+mutants: ## the session broken in thirteen ways, each of which the simulation must catch
+	node tools/mutants.mjs
 
 .PHONY: test-server
 test-server: $(WEB)/dist/index.html ## tests of the server, real kubectls included (which it fetches where they are missing)
