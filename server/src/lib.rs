@@ -1,3 +1,8 @@
 //! The production server on tokio: the gateway, and the sandbox apiserver of `periscope demo`.
 
+pub mod cli;
+pub mod demo;
+pub mod gateway;
 pub mod sandbox;
+mod serve;
+mod signals;

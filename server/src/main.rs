@@ -1,3 +1,7 @@
 //! The `periscope` program.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    periscope_server::cli::main()
+}

@@ -1,0 +1,271 @@
+//! The way to an apiserver: name look-up, TCP, TLS.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::Uri;
+use hyper_util::client::legacy::connect::{Connected, Connection};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+/// How long one address of a name may take before the next is tried.
+const ADDRESS_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// Where an apiserver is, and how it proves itself.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// Host name or address, without brackets.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// Path in front of `/api`, without a trailing slash; usually empty.
+    pub path_prefix: String,
+    /// TLS with the name the certificate must carry; none for plain HTTP.
+    pub tls: Option<Tls>,
+}
+
+/// TLS towards an apiserver. ALPN offers HTTP/1.1 only: an upgrade does not exist in HTTP/2.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// Roots, client certificate and versions.
+    pub config: Arc<ClientConfig>,
+    /// The name the certificate must carry.
+    pub server_name: ServerName<'static>,
+}
+
+/// Why there is no connection. Peer text is never kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectError {
+    /// The name has no address.
+    #[error("the apiserver's name could not be resolved")]
+    Dns,
+    /// No address took the connection.
+    #[error("the apiserver did not accept a TCP connection")]
+    Tcp,
+    /// The handshake failed, or the certificate is not trusted.
+    #[error("the TLS handshake with the apiserver failed")]
+    Tls,
+}
+
+/// Why an apiserver's address or trust is unusable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EndpointError {
+    /// Not `http://` or `https://` with a host.
+    #[error("the cluster's server is not an http or https URL")]
+    Url,
+    /// No certificate, or one that cannot be read.
+    #[error("the cluster's certificate authority cannot be read")]
+    Authority,
+    /// A token that cannot be a header value.
+    #[error("the cluster's token cannot be sent")]
+    Token,
+    /// The cryptographic library refuses its own defaults.
+    #[error("TLS cannot be set up")]
+    Tls,
+}
+
+impl Endpoint {
+    /// The apiserver at a URL, trusted if one of the authorities (PEM) vouches for it.
+    pub fn new(server: &str, authorities: &[u8]) -> Result<Self, EndpointError> {
+        let url: Uri = server.parse().map_err(|_| EndpointError::Url)?;
+        let host = url
+            .host()
+            .ok_or(EndpointError::Url)?
+            .trim_start_matches('[')
+            .trim_end_matches(']');
+        let is_https = match url.scheme_str() {
+            Some("https") => true,
+            Some("http") => false,
+            _ => return Err(EndpointError::Url),
+        };
+        let tls = if is_https {
+            Some(Tls::new(host, authorities)?)
+        } else {
+            None
+        };
+        Ok(Self {
+            host: host.to_owned(),
+            port: url.port_u16().unwrap_or(if is_https { 443 } else { 80 }),
+            path_prefix: url.path().trim_end_matches('/').to_owned(),
+            tls,
+        })
+    }
+
+    /// The value of the Host header.
+    pub fn authority(&self) -> String {
+        let host = if self.host.contains(':') {
+            format!("[{}]", self.host)
+        } else {
+            self.host.clone()
+        };
+        let default_port = if self.tls.is_some() { 443 } else { 80 };
+        if self.port == default_port {
+            host
+        } else {
+            format!("{host}:{}", self.port)
+        }
+    }
+
+    /// Opens a TCP connection to the first address that answers.
+    pub async fn connect_tcp(&self) -> Result<TcpStream, ConnectError> {
+        let found = tokio::net::lookup_host((self.host.as_str(), self.port)).await;
+        let addresses: Vec<SocketAddr> = found.map_err(|_| ConnectError::Dns)?.collect();
+        if addresses.is_empty() {
+            return Err(ConnectError::Dns);
+        }
+        for address in addresses {
+            if let Ok(Ok(stream)) =
+                tokio::time::timeout(ADDRESS_TIMEOUT, TcpStream::connect(address)).await
+            {
+                // Keystrokes are small and must not wait for each other; a socket that refuses the
+                // option still works.
+                drop(stream.set_nodelay(true));
+                return Ok(stream);
+            }
+        }
+        Err(ConnectError::Tcp)
+    }
+
+    async fn connect(&self) -> Result<Stream, ConnectError> {
+        let tcp = self.connect_tcp().await?;
+        let Some(tls) = &self.tls else {
+            return Ok(Stream::Plain(tcp));
+        };
+        let connector = TlsConnector::from(Arc::clone(&tls.config));
+        let stream = connector
+            .connect(tls.server_name.clone(), tcp)
+            .await
+            .map_err(|_| ConnectError::Tls)?;
+        Ok(Stream::Tls(Box::new(stream)))
+    }
+}
+
+impl Tls {
+    fn new(host: &str, authorities: &[u8]) -> Result<Self, EndpointError> {
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(authorities) {
+            let certificate = certificate.map_err(|_| EndpointError::Authority)?;
+            roots
+                .add(certificate)
+                .map_err(|_| EndpointError::Authority)?;
+        }
+        if roots.is_empty() {
+            return Err(EndpointError::Authority);
+        }
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider);
+        let builder = builder
+            .with_safe_default_protocol_versions()
+            .map_err(|_| EndpointError::Tls)?;
+        let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let server_name = ServerName::try_from(host.to_owned()).map_err(|_| EndpointError::Url)?;
+        Ok(Self {
+            config: Arc::new(config),
+            server_name,
+        })
+    }
+}
+
+/// Opens connections for the REST client's pool.
+#[derive(Clone, Debug)]
+pub(super) struct Connector(pub(super) Arc<Endpoint>);
+
+impl tower_service::Service<Uri> for Connector {
+    type Response = TokioIo<Stream>;
+    type Error = ConnectError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, ConnectError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        let endpoint = Arc::clone(&self.0);
+        Box::pin(async move { endpoint.connect().await.map(TokioIo::new) })
+    }
+}
+
+/// A connection of the pool.
+#[derive(Debug)]
+pub(super) enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Connection for Stream {
+    fn connected(&self) -> Connected {
+        Connected::new()
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_header_names_the_port_unless_it_is_the_default() {
+        let mut endpoint = Endpoint {
+            host: "::1".to_owned(),
+            port: 6443,
+            path_prefix: String::new(),
+            tls: None,
+        };
+        assert_eq!(endpoint.authority(), "[::1]:6443");
+        endpoint.port = 80;
+        assert_eq!(endpoint.authority(), "[::1]");
+        endpoint.host = "api.example".to_owned();
+        endpoint.port = 443;
+        assert_eq!(endpoint.authority(), "api.example:443");
+    }
+}

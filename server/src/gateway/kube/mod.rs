@@ -1,0 +1,389 @@
+//! The gateway as a client of an apiserver's REST API: few requests, each as the user, each with a
+//! deadline and a cap on what it reads.
+
+mod connect;
+mod objects;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, StatusCode, header};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use periscope_core::code::ErrorCode;
+use periscope_core::http::SecretValue;
+use serde::de::DeserializeOwned;
+
+use connect::Connector;
+pub use connect::{ConnectError, Endpoint, EndpointError, Tls};
+pub use objects::{Container, ContainerKind, Namespace, Pod, PodPage, ResourceAttributes, Review};
+
+use super::identity::Identity;
+use super::respond::ApiError;
+
+/// How long a request of the UI may take altogether.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How the gateway names itself to apiservers.
+pub(crate) const USER_AGENT: &str = concat!("periscope/", env!("CARGO_PKG_VERSION"));
+
+/// A page of a list. Pods of real clusters are 5 to 20 KiB each, 500 to a page.
+const LIST_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// A single object: etcd keeps none above 1.5 MiB.
+const OBJECT_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// Objects to a page of a list.
+const PAGE_ITEMS: usize = 500;
+
+/// Pages of one list that are fetched; what is behind them is not shown.
+const PAGES_MAX: usize = 20;
+
+/// A client for one apiserver.
+#[derive(Clone, Debug)]
+pub struct KubeClient {
+    endpoint: Arc<Endpoint>,
+    credentials: Credentials,
+    http: Client<Connector, Full<Bytes>>,
+}
+
+/// What the gateway proves itself with.
+#[derive(Clone)]
+pub enum Credentials {
+    /// A fixed bearer token.
+    Token(SecretValue),
+    /// A file that holds the current bearer token; whoever rotates it writes a new one there.
+    TokenFile(PathBuf),
+    /// Nothing beyond the TLS client certificate, if there is one.
+    None,
+}
+
+/// Why a request has no result. Never holds a peer's text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KubeError {
+    /// No connection.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// No complete answer within the deadline.
+    #[error("the apiserver did not answer in time")]
+    Timeout,
+    /// The connection broke, or what came is not HTTP.
+    #[error("the connection to the apiserver broke")]
+    Broken,
+    /// The answer is larger than it may be, or not the JSON it should be.
+    #[error("the apiserver's answer could not be read")]
+    Garbage,
+    /// The apiserver answered with an error.
+    #[error("the apiserver answered with status {0}")]
+    Status(u16),
+    /// The gateway may not impersonate this user.
+    #[error("the gateway lacks the right to impersonate")]
+    Impersonation,
+    /// The gateway's own token could not be read.
+    #[error("the gateway's credentials could not be read")]
+    Credentials,
+}
+
+impl KubeClient {
+    /// A client that connects when it is first used.
+    pub fn new(endpoint: Endpoint, credentials: Credentials) -> Self {
+        let endpoint = Arc::new(endpoint);
+        let http = Client::builder(TokioExecutor::new())
+            .pool_idle_timeout(Duration::from_mins(1))
+            .pool_max_idle_per_host(8)
+            .pool_timer(TokioTimer::new())
+            .build(Connector(Arc::clone(&endpoint)));
+        Self {
+            endpoint,
+            credentials,
+            http,
+        }
+    }
+
+    /// Where the apiserver is.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// The apiserver's version, such as `v1.36.2`.
+    pub async fn version(&self, identity: &Identity) -> Result<String, KubeError> {
+        let version: objects::Version = self.get("/version", identity).await?;
+        Ok(version.git_version)
+    }
+
+    /// The namespaces the user may list.
+    pub async fn namespaces(&self, identity: &Identity) -> Result<Vec<Namespace>, KubeError> {
+        let raw: Vec<objects::RawNamespace> = self.list("/api/v1/namespaces", identity).await?;
+        Ok(raw.into_iter().map(Into::into).collect())
+    }
+
+    /// The pods of one namespace, or of all.
+    pub async fn pods(
+        &self,
+        namespace: Option<&str>,
+        identity: &Identity,
+    ) -> Result<Vec<Pod>, KubeError> {
+        let path = match namespace {
+            Some(namespace) => format!("/api/v1/namespaces/{namespace}/pods"),
+            None => "/api/v1/pods".to_owned(),
+        };
+        let raw: Vec<objects::RawPod> = self.list(&path, identity).await?;
+        Ok(raw.into_iter().map(Into::into).collect())
+    }
+
+    /// One pod. Both names are checked by the caller; they become part of the path.
+    pub async fn pod(
+        &self,
+        namespace: &str,
+        pod: &str,
+        identity: &Identity,
+    ) -> Result<PodPage, KubeError> {
+        debug_assert!(
+            periscope_core::names::check_namespace(namespace).is_ok(),
+            "namespace is checked"
+        );
+        debug_assert!(
+            periscope_core::names::check_pod(pod).is_ok(),
+            "pod is checked"
+        );
+        let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}");
+        let raw: objects::RawPod = self.get(&path, identity).await?;
+        Ok(raw.into())
+    }
+
+    /// Whether the user may do something: a `SelfSubjectAccessReview` as the user.
+    pub async fn review(
+        &self,
+        asked: &ResourceAttributes,
+        identity: &Identity,
+    ) -> Result<Review, KubeError> {
+        let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+        let body =
+            serde_json::to_vec(&objects::review_request(asked)).map_err(|_| KubeError::Garbage)?;
+        let answer = self
+            .request(Method::POST, path, body.into(), identity, OBJECT_BYTES_MAX)
+            .await?;
+        let answer: objects::ReviewAnswer = parse(&answer)?;
+        Ok(answer.status)
+    }
+
+    /// The gateway's own Authorization header for a handshake of the core.
+    pub async fn authorization(&self) -> Result<Option<(String, SecretValue)>, KubeError> {
+        let Some(token) = self.credentials.token().await? else {
+            return Ok(None);
+        };
+        let value = SecretValue::new(&format!("Bearer {}", token.as_str()));
+        Ok(Some((
+            "Authorization".to_owned(),
+            value.map_err(|_| KubeError::Credentials)?,
+        )))
+    }
+
+    async fn get<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        identity: &Identity,
+    ) -> Result<T, KubeError> {
+        parse(
+            &self
+                .request(Method::GET, path, Bytes::new(), identity, OBJECT_BYTES_MAX)
+                .await?,
+        )
+    }
+
+    async fn list<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        identity: &Identity,
+    ) -> Result<Vec<T>, KubeError> {
+        let mut items = Vec::new();
+        let mut after = String::new();
+        for _ in 0..PAGES_MAX {
+            let mut page_path = format!("{path}?limit={PAGE_ITEMS}");
+            if !after.is_empty() {
+                page_path.push_str("&continue=");
+                page_path.push_str(&after);
+            }
+            let page = self
+                .request(
+                    Method::GET,
+                    &page_path,
+                    Bytes::new(),
+                    identity,
+                    LIST_BYTES_MAX,
+                )
+                .await?;
+            let page: objects::List<T> = parse(&page)?;
+            items.extend(page.items);
+            after = page.metadata.after.unwrap_or_default();
+            // The token goes into a URL; the apiserver makes it base64url, and nothing else passes.
+            let is_plain = |byte: u8| {
+                byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'=')
+            };
+            if after.is_empty() || !after.bytes().all(is_plain) {
+                break;
+            }
+        }
+        Ok(items)
+    }
+
+    /// One request and its whole answer, tried once more after a 401 with credentials read anew.
+    async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        identity: &Identity,
+        bytes_max: usize,
+    ) -> Result<Bytes, KubeError> {
+        let both = async {
+            let first = self
+                .attempt(&method, path, body.clone(), identity, bytes_max)
+                .await;
+            match first {
+                Err(KubeError::Status(401)) if self.credentials.can_change() => {
+                    self.attempt(&method, path, body, identity, bytes_max).await
+                }
+                other => other,
+            }
+        };
+        tokio::time::timeout(REQUEST_TIMEOUT, both)
+            .await
+            .map_err(|_| KubeError::Timeout)?
+    }
+
+    async fn attempt(
+        &self,
+        method: &Method,
+        path: &str,
+        body: Bytes,
+        identity: &Identity,
+        bytes_max: usize,
+    ) -> Result<Bytes, KubeError> {
+        // The scheme only keys the pool: TLS is the connector's business.
+        let uri = format!(
+            "http://{}{}{path}",
+            self.endpoint.authority(),
+            self.endpoint.path_prefix
+        );
+        let mut request = Request::builder().method(method).uri(uri);
+        request = request.header(header::ACCEPT, "application/json");
+        request = request.header(header::USER_AGENT, USER_AGENT);
+        if !body.is_empty() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        let mut request = request
+            .body(Full::new(body))
+            .map_err(|_| KubeError::Broken)?;
+        if let Some(token) = self.credentials.token().await? {
+            let value = HeaderValue::from_str(&format!("Bearer {}", token.as_str()));
+            let mut value = value.map_err(|_| KubeError::Credentials)?;
+            value.set_sensitive(true);
+            request.headers_mut().insert(header::AUTHORIZATION, value);
+        }
+        identity.apply(request.headers_mut());
+        let answer = self
+            .http
+            .request(request)
+            .await
+            .map_err(|error| request_error(&error))?;
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), bytes_max).collect().await;
+        let body = body.map_err(|error| {
+            if error.is::<LengthLimitError>() {
+                KubeError::Garbage
+            } else {
+                KubeError::Broken
+            }
+        })?;
+        let body = body.to_bytes();
+        if status.is_success() {
+            Ok(body)
+        } else {
+            Err(status_error(status, &body))
+        }
+    }
+}
+
+impl Credentials {
+    async fn token(&self) -> Result<Option<SecretValue>, KubeError> {
+        match self {
+            Self::None => Ok(None),
+            Self::Token(token) => Ok(Some(token.clone())),
+            Self::TokenFile(path) => {
+                let text = tokio::fs::read_to_string(path)
+                    .await
+                    .map_err(|_| KubeError::Credentials)?;
+                SecretValue::new(text.trim())
+                    .map(Some)
+                    .map_err(|_| KubeError::Credentials)
+            }
+        }
+    }
+
+    /// Whether reading them again can give others.
+    pub fn can_change(&self) -> bool {
+        matches!(self, Self::TokenFile(_))
+    }
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Token(_) => "Token([redacted])",
+            Self::TokenFile(_) => "TokenFile",
+            Self::None => "None",
+        })
+    }
+}
+
+impl KubeError {
+    /// The answer to the UI's request that needed this one.
+    pub(crate) fn api_error(self) -> ApiError {
+        match self {
+            Self::Connect(_)
+            | Self::Timeout
+            | Self::Broken
+            | Self::Garbage
+            | Self::Status(429 | 500..) => ApiError::new(ErrorCode::ClusterUnreachable),
+            Self::Status(403) => ApiError::new(ErrorCode::Forbidden),
+            Self::Status(404) => ApiError::new(ErrorCode::NotFound),
+            Self::Status(401) | Self::Credentials => ApiError::new(ErrorCode::Internal)
+                .with_message("the cluster does not accept the gateway's credentials"),
+            Self::Impersonation => ApiError::new(ErrorCode::Internal)
+                .with_message("the gateway lacks the right to impersonate"),
+            Self::Status(_) => ApiError::new(ErrorCode::InvalidRequest),
+        }
+    }
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, KubeError> {
+    serde_json::from_slice(body).map_err(|_| KubeError::Garbage)
+}
+
+/// A refusal to impersonate is a 403 like any other; only its sentence tells it apart, and the
+/// sentence has been the same in every release.
+fn status_error(status: StatusCode, body: &[u8]) -> KubeError {
+    let is_impersonation = status == StatusCode::FORBIDDEN
+        && serde_json::from_slice::<objects::Status>(body)
+            .is_ok_and(|status| status.message.contains("cannot impersonate"));
+    if is_impersonation {
+        KubeError::Impersonation
+    } else {
+        KubeError::Status(status.as_u16())
+    }
+}
+
+fn request_error(error: &hyper_util::client::legacy::Error) -> KubeError {
+    let mut source = std::error::Error::source(error);
+    while let Some(inner) = source {
+        if let Some(connect) = inner.downcast_ref::<ConnectError>() {
+            return KubeError::Connect(*connect);
+        }
+        source = inner.source();
+    }
+    KubeError::Broken
+}

@@ -1,0 +1,316 @@
+//! One task per shell: moves the driver, answers its questions, writes its facts down.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use periscope_core::drive::{Driver, Turn};
+use periscope_core::http::SecretValue;
+use periscope_core::session::{
+    Answer, Ask, Config, Dial, DialFailure, Dialed, Event, Identity, PodState, Session, Timing,
+    Transport,
+};
+use periscope_runtime_tokio::{Socket, TokioClock, next};
+use tokio::net::TcpStream;
+use tokio::time::MissedTickBehavior;
+use uuid::Uuid;
+
+use super::Gateway;
+use super::admission::Admitted;
+use super::kube::{ConnectError, KubeError};
+use super::login::random;
+use super::records::Records;
+use super::registry::Cluster;
+use super::sessions::Slot;
+use super::upstream::Upstream;
+
+/// How long the apiserver may take to say whether the pod still exists.
+const POD_CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How often the list of sessions learns what a session is doing.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+
+type BrowserSocket = Socket<TcpStream>;
+type SessionDriver = Driver<BrowserSocket, Upstream, TokioClock>;
+type Pending<T> = Option<Pin<Box<dyn Future<Output = T> + Send>>>;
+type DialResult = Result<(Upstream, Dialed), DialFailure>;
+
+/// Starts the session behind a handshake whose 101 is on its way.
+pub(crate) fn spawn(
+    gateway: &Arc<Gateway>,
+    admitted: Admitted,
+    slot: Slot,
+    request_id: Uuid,
+    upgrade: OnUpgrade,
+) {
+    let gateway = Arc::clone(gateway);
+    tokio::spawn(async move {
+        // From here on, whatever happens, dropping `slot` gives the place back.
+        let Ok(upgraded) = upgrade.await else {
+            log::info!(session = slot.id().to_string().as_str(); "exec.browser.gone");
+            return;
+        };
+        match begin(&gateway, admitted, slot, request_id, upgraded) {
+            Ok(task) => Box::new(task).run().await,
+            Err(error) => log::error!(error = error.as_str(); "exec.session.failed"),
+        }
+    });
+}
+
+/// Joins the raw connection with a session of the core.
+fn begin(
+    gateway: &Arc<Gateway>,
+    admitted: Admitted,
+    slot: Slot,
+    request_id: Uuid,
+    upgraded: Upgraded,
+) -> Result<Task, String> {
+    let Admitted {
+        cluster,
+        identity,
+        shell,
+        query,
+        command,
+        pod_uid,
+    } = admitted;
+    // This gateway's listener made the connection, so this is what hyper holds.
+    let parts = upgraded
+        .downcast::<TokioIo<TcpStream>>()
+        .map_err(|_| "foreign connection type".to_owned())?;
+    let seed: [u8; 32] = random().map_err(|error| error.to_string())?;
+    let sessions = Arc::clone(slot.sessions());
+    let plan = sessions.plan(&cluster.name);
+    let first = if plan.use_spdy {
+        Transport::Spdy
+    } else {
+        Transport::WebSocketV5
+    };
+    let breaker = if plan.use_spdy { "open" } else { "closed" };
+    log::info!(
+        session = slot.id().to_string().as_str(), cluster = cluster.name.as_str(),
+        transport = first.as_str(), circuit_breaker = breaker;
+        "exec.transport.choice"
+    );
+    let config = Config {
+        session_id: slot.id().to_string(),
+        cluster: cluster.name.clone(),
+        namespace: shell.namespace.clone(),
+        pod: shell.pod.clone(),
+        container: shell.container.clone(),
+        command,
+        own_command: query.command.is_some(),
+        tty: query.tty,
+        size: query.cols.zip(query.rows),
+        flow_ack: query.flow_ack,
+        identity: Identity {
+            user: identity
+                .user()
+                .unwrap_or(cluster.backend.as_str())
+                .to_owned(),
+            groups: identity.groups().map(str::to_owned).collect(),
+        },
+        timing: Timing {
+            idle: cluster.exec.idle,
+            idle_warn: cluster.exec.idle_warn,
+            heartbeat: cluster.exec.heartbeat,
+        },
+        first,
+    };
+    let session = Session::accepted(config, seed, sessions.now());
+    let leftover = BytesMut::from(parts.read_buf.as_ref());
+    let clock = TokioClock::new(sessions.epoch());
+    let driver = Driver::new(session, Socket(parts.io.into_inner()), leftover, clock);
+    let (namespace, pod) = (shell.namespace.clone(), shell.pod.clone());
+    let records = Records::new(
+        Arc::clone(gateway),
+        Arc::clone(&cluster),
+        slot.id(),
+        request_id,
+        shell,
+        plan.attempt,
+    );
+    let place = Arc::new(Place {
+        cluster,
+        identity,
+        namespace,
+        pod,
+        session_id: slot.id(),
+    });
+    Ok(Task {
+        driver,
+        records,
+        slot,
+        place,
+        pod_uid,
+        dial: None,
+        pod_check: None,
+    })
+}
+
+/// Everything a running session consists of. The slot is dropped last, when both legs are gone and
+/// the end is recorded.
+struct Task {
+    driver: SessionDriver,
+    dial: Pending<DialResult>,
+    pod_check: Pending<(PodState, Option<String>)>,
+    pod_uid: Option<String>,
+    place: Arc<Place>,
+    records: Records,
+    slot: Slot,
+}
+
+/// Where the shell is and as whom.
+struct Place {
+    cluster: Arc<Cluster>,
+    identity: super::identity::Identity,
+    namespace: String,
+    pod: String,
+    session_id: Uuid,
+}
+
+impl Task {
+    async fn run(mut self: Box<Self>) {
+        let mut progress = tokio::time::interval(PROGRESS_INTERVAL);
+        progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        if self.pod_uid.is_none() {
+            // A look at the pod now, so that a later one can tell it from its successor.
+            self.start_pod_check();
+        }
+        // Whether the pod check that runs is the session's question or the look from above.
+        let mut is_asked = false;
+        loop {
+            tokio::select! {
+                turn = next(&mut self.driver) => match turn {
+                    Turn::Ask(Ask::Dial(dial)) => self.start_dial(dial),
+                    Turn::Ask(Ask::Pod) => {
+                        is_asked = true;
+                        self.start_pod_check();
+                    }
+                    // Only a listening session asks for admission, and this one was accepted.
+                    Turn::Ask(Ask::Admit(_)) => {
+                        debug_assert!(false, "an accepted session asks for admission");
+                    }
+                    Turn::CancelDial => self.dial = None,
+                    Turn::Event(event) => {
+                        self.on_event(&event);
+                        self.update_progress();
+                    }
+                    Turn::Done => break,
+                },
+                command = self.slot.order() => {
+                    self.records.on_order(&command);
+                    self.driver.order(command.order);
+                }
+                dialed = ready(&mut self.dial) => match dialed {
+                    Ok((upstream, dialed)) => self.driver.attach(upstream, dialed),
+                    Err(failure) => self.driver.answer(Answer::DialFailed(failure)),
+                },
+                (state, uid) = ready(&mut self.pod_check) => {
+                    if self.pod_uid.is_none() {
+                        self.pod_uid = uid;
+                    }
+                    if std::mem::take(&mut is_asked) {
+                        self.driver.answer(Answer::Pod(state));
+                    }
+                }
+                _ = progress.tick() => self.update_progress(),
+            }
+        }
+    }
+
+    fn on_event(&mut self, event: &Event) {
+        match event {
+            Event::Attempt { transport, error } => self.records.on_attempt(*transport, *error),
+            Event::Breaker(verdict) => self.records.on_breaker(*verdict),
+            Event::Started { transport } => self.records.on_started(*transport),
+            Event::Ended(summary) => self.records.on_ended(summary),
+        }
+    }
+
+    fn update_progress(&mut self) {
+        let session = self.driver.session();
+        let (transport, phase, active_at) =
+            (session.transport(), session.phase(), session.active_at());
+        self.slot.progress(|progress| {
+            progress.transport = transport;
+            progress.phase = phase;
+            progress.active_at = active_at;
+        });
+    }
+
+    fn start_dial(&mut self, _dial: Dial) {
+        // Credentials are read anew for every dial, so fresh ones need no other way.
+        let place = Arc::clone(&self.place);
+        self.dial = Some(Box::pin(async move { place.dial().await }));
+    }
+
+    fn start_pod_check(&mut self) {
+        let (place, known) = (Arc::clone(&self.place), self.pod_uid.clone());
+        self.pod_check = Some(Box::pin(async move { place.check_pod(known).await }));
+    }
+}
+
+impl Place {
+    async fn dial(&self) -> DialResult {
+        let kube = &self.cluster.kube;
+        let authorization = kube
+            .authorization()
+            .await
+            .map_err(|_| DialFailure::Credentials)?;
+        let checked = |value: &str| SecretValue::new(value).map_err(|_| DialFailure::Credentials);
+        let mut headers: Vec<_> = authorization.into_iter().collect();
+        headers.extend(
+            self.identity
+                .headers()
+                .map_err(|_| DialFailure::Credentials)?,
+        );
+        headers.push((
+            "Audit-ID".to_owned(),
+            checked(&self.session_id.to_string())?,
+        ));
+        headers.push(("User-Agent".to_owned(), checked(super::kube::USER_AGENT)?));
+        let endpoint = kube.endpoint();
+        let dialed = Dialed {
+            host: endpoint.authority(),
+            path_prefix: endpoint.path_prefix.clone(),
+            headers,
+        };
+        let socket = endpoint.connect_tcp().await.map_err(|error| match error {
+            ConnectError::Dns => DialFailure::Dns,
+            ConnectError::Tcp => DialFailure::Tcp,
+            ConnectError::Tls => DialFailure::Tls,
+        })?;
+        let upstream = Upstream::new(socket, endpoint).map_err(|_| DialFailure::Tls)?;
+        Ok((upstream, dialed))
+    }
+
+    /// Whether the pod is still the one with the known uid; and its uid, if it could be seen.
+    async fn check_pod(&self, known: Option<String>) -> (PodState, Option<String>) {
+        let asked = self
+            .cluster
+            .kube
+            .pod(&self.namespace, &self.pod, &self.identity);
+        match tokio::time::timeout(POD_CHECK_TIMEOUT, asked).await {
+            Ok(Err(KubeError::Status(404))) => (PodState::Gone, None),
+            Ok(Ok(page)) if known.is_some() && page.uid != known => (PodState::Gone, page.uid),
+            Ok(Ok(page)) => (PodState::Same, page.uid),
+            Ok(Err(_)) | Err(_) => (PodState::Unknown, None),
+        }
+    }
+}
+
+/// The result of what runs, once; never, if nothing does.
+async fn ready<T>(pending: &mut Pending<T>) -> T {
+    match pending {
+        Some(future) => {
+            let result = future.await;
+            *pending = None;
+            result
+        }
+        None => std::future::pending().await,
+    }
+}
