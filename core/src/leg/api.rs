@@ -210,7 +210,7 @@ impl ApiLeg {
                 let sent = channels.send(Stream::Stdin, payload, &mut self.outbox);
                 debug_assert!(sent.is_ok(), "stdin after its end");
             }
-            Stage::Spdy(streams) if !streams.stdin.ended => {
+            Stage::Spdy(streams) if streams.may_send(streams.stdin) => {
                 let id = streams.stdin.id;
                 let sent = streams.spdy.send(id, payload, false, &mut self.outbox);
                 debug_assert!(sent.is_ok(), "stdin after its end");
@@ -227,13 +227,12 @@ impl ApiLeg {
                 .close_stream(Stream::Stdin, &mut self.outbox)
                 .is_ok(),
             Stage::Spdy(streams) => {
-                if !streams.stdin.ended {
+                if streams.may_send(streams.stdin) {
                     let id = streams.stdin.id;
                     let sent = streams
                         .spdy
                         .send(id, BytesMut::new(), true, &mut self.outbox);
                     debug_assert!(sent.is_ok(), "stdin ended twice");
-                    streams.stdin.ended = true;
                 }
                 true
             }
@@ -251,7 +250,7 @@ impl ApiLeg {
                 let sent = channels.resize(cols.max(1), rows.max(1), &mut self.outbox);
                 debug_assert!(sent.is_ok(), "resize after the end");
             }
-            Stage::Spdy(streams) if !streams.last.ended => {
+            Stage::Spdy(streams) if streams.may_send(streams.last) => {
                 let payload =
                     BytesMut::from(channel::resize::encode(cols.max(1), rows.max(1)).as_ref());
                 let id = streams.last.id;
@@ -486,6 +485,12 @@ impl Streams {
             &mut self.stdout,
             &mut self.last,
         ]
+    }
+
+    /// Whether our half of a stream is open. A FIN of the peer ends its own half only (SPDY/3.1
+    /// §2.3.6), a reset ends both.
+    fn may_send(&self, part: Part) -> bool {
+        !self.spdy.is_ended_here(part.id)
     }
 
     fn on_reply(&mut self, id: u32) {
