@@ -1,0 +1,133 @@
+//! What the log says about shells, and what it never says.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+mod gateway_support;
+
+use std::sync::Mutex;
+
+use gateway_support::{Settings, World};
+use log::kv::{Key, Value, VisitSource};
+use log::{LevelFilter, Log, Metadata, Record};
+use periscope_server::gateway::registry::ExecSettings;
+use periscope_server::sandbox::Fault;
+
+/// Every record of every crate of this process, at trace.
+static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+struct Capture;
+
+struct Line(String);
+impl<'kvs> VisitSource<'kvs> for Line {
+    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), log::kv::Error> {
+        self.0.push_str(&format!(" {key}={value}"));
+        Ok(())
+    }
+}
+
+impl Log for Capture {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        // The browser of this test is in this process, too, and logs what it sends.
+        !metadata.target().contains("tungstenite")
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        let mut line = Line(record.args().to_string());
+        record.key_values().visit(&mut line).unwrap();
+        LINES.lock().unwrap().push(line.0);
+    }
+
+    fn flush(&self) {}
+}
+
+fn lines(event: &str) -> Vec<String> {
+    let lines = LINES.lock().unwrap();
+    let of_event = lines
+        .iter()
+        .filter(|line| line.split(' ').next() == Some(event));
+    // The session's identifier is another one every time.
+    of_event
+        .map(|line| {
+            line.split(' ')
+                .filter(|part| !part.starts_with("session="))
+                .collect::<Vec<_>>()
+                .join(" ")
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn the_log_tells_transports_breaker_and_caps_and_no_byte_of_a_terminal() {
+    log::set_logger(&Capture).unwrap();
+    log::set_max_level(LevelFilter::Trace);
+    let exec = ExecSettings {
+        sessions_per_user_max: 1,
+        ..ExecSettings::default()
+    };
+    let world = World::start(Settings {
+        faults: vec![Fault::RefuseWs],
+        exec,
+        ..Settings::default()
+    })
+    .await;
+    for _ in 0..4 {
+        let mut shell = world.shell("modern", "shell", "").await;
+        shell.type_in("echo canary$((70+7))typed\n").await;
+        shell.shows("canary77typed").await;
+        let refused = world
+            .refused(&gateway_support::exec_path("modern", "shell", ""), &[])
+            .await;
+        assert_eq!(refused.status, 429);
+        shell.type_in("exit 0\n").await;
+        shell.closed().await;
+        world.wait_for_sessions(0).await;
+    }
+    let choices = lines("exec.transport.choice");
+    assert_eq!(
+        choices[..3],
+        vec!["exec.transport.choice cluster=modern transport=ws circuit_breaker=closed"; 3]
+    );
+    assert_eq!(
+        choices[3..],
+        ["exec.transport.choice cluster=modern transport=spdy circuit_breaker=open"]
+    );
+    let attempts = lines("exec.upgrade.attempt");
+    // Three times WebSocket and then SPDY, then SPDY alone.
+    assert_eq!(attempts.len(), 7, "{attempts:#?}");
+    let refused = "exec.upgrade.attempt cluster=modern transport=ws upgrade_error=403 circuit_breaker_state=closed";
+    assert_eq!(
+        attempts.iter().filter(|line| *line == refused).count(),
+        3,
+        "{attempts:#?}"
+    );
+    let last = "exec.upgrade.attempt cluster=modern transport=spdy upgrade_error=none circuit_breaker_state=open";
+    assert_eq!(attempts.last().unwrap(), last);
+    let errors = lines("exec.upgrade.error");
+    assert_eq!(
+        errors,
+        vec!["exec.upgrade.error cluster=modern transport=ws upgrade_error=403"; 3]
+    );
+    assert_eq!(
+        lines("exec.cap.hit")[0],
+        "exec.cap.hit cap=user cluster=modern limit=1 active=1"
+    );
+    assert_eq!(lines("exec.session.start").len(), 4);
+    let ends = lines("exec.session.end");
+    assert_eq!(ends.len(), 4);
+    assert!(
+        ends[0].contains("close_detail=process_exit code=none exit_code=0 transport=spdy"),
+        "{}",
+        ends[0]
+    );
+    let everything = LINES.lock().unwrap().join("\n");
+    for secret in ["canary", "70+7", &world.token, "Bearer"] {
+        assert!(!everything.contains(secret), "the log holds {secret:?}");
+    }
+}

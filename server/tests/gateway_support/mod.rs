@@ -1,0 +1,508 @@
+//! A gateway in front of the sandbox, in this process, and two clients for it: one that sends any
+//! bytes as HTTP, and an independent WebSocket implementation.
+#![allow(dead_code, reason = "each test program uses its own part")]
+
+use std::collections::HashMap;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_tungstenite::WebSocketStream;
+use async_tungstenite::tokio::{TokioAdapter, client_async};
+use async_tungstenite::tungstenite::handshake::client::generate_key;
+use async_tungstenite::tungstenite::{Error, Message};
+use futures_util::StreamExt as _;
+use periscope_core::http::SecretValue;
+use periscope_server::gateway::audit::StdoutSink;
+use periscope_server::gateway::identity::{Authorization, Subject, Tier};
+use periscope_server::gateway::kube::{Credentials, Endpoint, KubeClient};
+use periscope_server::gateway::login::{Authentication, DemoLogin};
+use periscope_server::gateway::origin::{Hosts, Origins, PublicUrl};
+use periscope_server::gateway::registry::{Backend, Cluster, ExecSettings, Registry};
+use periscope_server::gateway::shutdown::{self, Left};
+use periscope_server::gateway::{Gateway, GatewayOptions, Listening};
+use periscope_server::sandbox::{ClusterAccess, Fault, Sandbox, SandboxOptions};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+/// How long anything here may take before the test fails.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What differs from the defaults.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) faults: Vec<Fault>,
+    pub(crate) exec: ExecSettings,
+    pub(crate) opens_per_minute: u32,
+    pub(crate) drain: Duration,
+    pub(crate) tier: Tier,
+    pub(crate) sub: &'static str,
+    /// Where the apiserver of `modern` is, instead of in the sandbox.
+    pub(crate) modern_at: Option<SocketAddr>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            faults: Vec::new(),
+            exec: ExecSettings::default(),
+            opens_per_minute: 0,
+            drain: Duration::from_secs(10),
+            tier: Tier::Admin,
+            sub: "ann",
+            modern_at: None,
+        }
+    }
+}
+
+/// A running gateway.
+pub(crate) struct World {
+    gateway: Arc<Gateway>,
+    listening: Option<Listening>,
+    _sandbox: Sandbox,
+    pub(crate) address: SocketAddr,
+    pub(crate) token: String,
+    audit: Arc<Mutex<Vec<u8>>>,
+}
+
+/// An HTTP answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HashMap<String, String>,
+    pub(crate) body: String,
+}
+
+pub(crate) type WebSocket = WebSocketStream<TokioAdapter<TcpStream>>;
+
+/// A shell as a browser has it.
+pub(crate) struct Shell {
+    pub(crate) socket: WebSocket,
+    /// What the terminal showed.
+    pub(crate) output: String,
+    /// The control messages, oldest first.
+    pub(crate) messages: Vec<Value>,
+    /// The WebSocket's close code, once it came.
+    pub(crate) close_code: Option<u16>,
+}
+
+impl World {
+    pub(crate) async fn start(settings: Settings) -> Self {
+        let dir = unused_dir();
+        let listen = "127.0.0.1:0".parse().unwrap();
+        let options = SandboxOptions {
+            listen,
+            faults: settings.faults.clone(),
+            dir,
+        };
+        let sandbox = Sandbox::start(options).await.unwrap();
+        let listener = TcpListener::bind(listen).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let groups = vec!["everyone".to_owned()];
+        let subject = Subject {
+            sub: settings.sub.to_owned(),
+            email: None,
+            groups,
+        };
+        let login = DemoLogin::new(subject, address.port()).unwrap();
+        let token = login.token().reveal().to_owned();
+        let audit = Arc::new(Mutex::new(Vec::new()));
+        let clusters = sandbox
+            .clusters()
+            .iter()
+            .map(|access| cluster(access, &settings));
+        let gateway = Gateway::new(GatewayOptions {
+            registry: Registry::new(clusters.collect()),
+            authentication: Authentication::Demo(login),
+            authorization: Authorization::Tier {
+                group_tiers: vec![("everyone".to_owned(), settings.tier)],
+                default_tier: None,
+            },
+            origins: Origins::new(PublicUrl::of_listener(address), Hosts::Loopback, Vec::new()),
+            exec_opens_per_minute: settings.opens_per_minute,
+            drain: settings.drain,
+            audit: Arc::new(StdoutSink::start(Box::new(Shared(Arc::clone(&audit)))).unwrap()),
+        });
+        let listening = Some(Listening::start(listener, Arc::clone(&gateway)).unwrap());
+        Self {
+            gateway,
+            listening,
+            _sandbox: sandbox,
+            address,
+            token,
+            audit,
+        }
+    }
+
+    /// Asks the gateway to leave, as SIGTERM does.
+    pub(crate) async fn drain(&mut self, hurry: impl Future<Output = ()>) -> Left {
+        let listening = self.listening.take().unwrap();
+        tokio::time::timeout(PATIENCE, shutdown::drain(&self.gateway, listening, hurry))
+            .await
+            .unwrap()
+    }
+
+    /// A request with the bearer token.
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.request("GET", path, &[], "").await
+    }
+
+    /// A request with the bearer token.
+    pub(crate) async fn request(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Answer {
+        let authorization = format!("Bearer {}", self.token);
+        let mut all = vec![("Authorization", authorization.as_str())];
+        all.extend_from_slice(headers);
+        self.anonymous(method, path, &all, body).await
+    }
+
+    /// A request with these headers, and a Host if they have none.
+    pub(crate) async fn anonymous(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Answer {
+        let host = self.address.to_string();
+        let mut head = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
+        if !headers
+            .iter()
+            .any(|(name, _)| name.eq_ignore_ascii_case("host"))
+        {
+            head += &format!("Host: {host}\r\n");
+        }
+        for (name, value) in headers {
+            head += &format!("{name}: {value}\r\n");
+        }
+        if !body.is_empty() {
+            head += &format!("Content-Length: {}\r\n", body.len());
+        }
+        self.raw(format!("{head}\r\n{body}").as_bytes()).await
+    }
+
+    /// These bytes, and whatever comes back before the connection ends.
+    pub(crate) async fn raw(&self, bytes: &[u8]) -> Answer {
+        let answer = async {
+            let mut stream = TcpStream::connect(self.address).await.unwrap();
+            // A server that has heard enough may refuse the rest.
+            drop(stream.write_all(bytes).await);
+            let mut answer = Vec::new();
+            drop(stream.read_to_end(&mut answer).await);
+            Answer::parse(&answer)
+        };
+        tokio::time::timeout(PATIENCE, answer)
+            .await
+            .expect("an answer in time")
+    }
+
+    /// These bytes, and the answer they get on a connection that may stay open behind it.
+    pub(crate) async fn raw_upgrade(&self, bytes: &[u8]) -> Answer {
+        let answer = async {
+            let mut stream = TcpStream::connect(self.address).await.unwrap();
+            stream.write_all(bytes).await.unwrap();
+            stream.shutdown().await.unwrap();
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).await.unwrap();
+            Answer::parse(&answer)
+        };
+        tokio::time::timeout(PATIENCE, answer)
+            .await
+            .expect("an answer in time")
+    }
+
+    /// A WebSocket handshake with the bearer token.
+    pub(crate) async fn handshake(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Shell, Answer> {
+        let authorization = format!("Bearer {}", self.token);
+        let mut all = vec![("Authorization", authorization.as_str())];
+        all.extend_from_slice(headers);
+        self.anonymous_handshake(path, &all).await
+    }
+
+    /// A WebSocket handshake with these headers and no others.
+    pub(crate) async fn anonymous_handshake(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Shell, Answer> {
+        let mut request = http::Request::builder()
+            .uri(format!("ws://{}{path}", self.address))
+            .header("Host", self.address.to_string())
+            .header("Connection", "Upgrade")
+            .header("Upgrade", "websocket")
+            .header("Sec-WebSocket-Version", "13")
+            .header("Sec-WebSocket-Key", generate_key());
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let opening = client_async(request.body(()).unwrap(), stream);
+        match tokio::time::timeout(PATIENCE, opening)
+            .await
+            .expect("a handshake in time")
+        {
+            Ok((socket, _)) => Ok(Shell::new(socket)),
+            Err(Error::Http(refusal)) => {
+                let (parts, body) = refusal.into_parts();
+                let header = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
+                    (name.to_string(), value.to_str().unwrap().to_owned())
+                };
+                Err(Answer {
+                    status: parts.status.as_u16(),
+                    headers: parts.headers.iter().map(header).collect(),
+                    body: String::from_utf8(body.unwrap_or_default()).unwrap(),
+                })
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// A shell in a pod of `default`, up.
+    pub(crate) async fn shell(&self, cluster: &str, pod: &str, query: &str) -> Shell {
+        let mut shell = self
+            .handshake(&exec_path(cluster, pod, query), &[])
+            .await
+            .unwrap();
+        shell.message("hello").await;
+        shell
+    }
+
+    /// A shell that is refused before its handshake is done.
+    pub(crate) async fn refused(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        self.handshake(path, headers)
+            .await
+            .err()
+            .expect("a refusal")
+    }
+
+    pub(crate) async fn sessions(&self) -> Vec<Value> {
+        self.get("/api/sessions").await.json()["items"]
+            .as_array()
+            .unwrap()
+            .clone()
+    }
+
+    /// Resolves when this many sessions are live.
+    pub(crate) async fn wait_for_sessions(&self, count: usize) {
+        let wait = async {
+            while self.sessions().await.len() != count {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, wait)
+            .await
+            .expect("that many sessions in time");
+    }
+
+    /// The audit rows so far.
+    pub(crate) fn audit(&self) -> Vec<Value> {
+        let bytes = self.audit.lock().unwrap().clone();
+        let text = String::from_utf8(bytes).unwrap();
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
+    /// The first audit row of a kind, once it is written.
+    pub(crate) async fn audit_row(&self, verb: &str) -> Value {
+        let wait = async {
+            loop {
+                if let Some(row) = self.audit().into_iter().find(|row| row["verb"] == verb) {
+                    return row;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, wait)
+            .await
+            .expect("an audit row in time")
+    }
+}
+
+/// The path of a shell in a pod of `default`.
+pub(crate) fn exec_path(cluster: &str, pod: &str, query: &str) -> String {
+    format!("/api/clusters/{cluster}/pods/default/{pod}/exec{query}")
+}
+
+impl Answer {
+    fn parse(bytes: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(bytes).into_owned();
+        let (head, body) = text
+            .split_once("\r\n\r\n")
+            .unwrap_or_else(|| panic!("no HTTP answer: {text:?}"));
+        let mut lines = head.split("\r\n");
+        let status = lines
+            .next()
+            .unwrap()
+            .split(' ')
+            .nth(1)
+            .unwrap()
+            .parse()
+            .unwrap();
+        let header = |line: &str| {
+            let (name, value) = line.split_once(": ").unwrap();
+            (name.to_ascii_lowercase(), value.to_owned())
+        };
+        Self {
+            status,
+            headers: lines.map(header).collect(),
+            body: body.to_owned(),
+        }
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("not JSON: {self:?}"))
+    }
+
+    /// The error code of the body.
+    pub(crate) fn error(&self) -> String {
+        self.json()["error"]
+            .as_str()
+            .unwrap_or_else(|| panic!("no error: {self:?}"))
+            .to_owned()
+    }
+
+    /// Status and error code.
+    pub(crate) fn refusal(&self) -> (u16, String) {
+        (self.status, self.error())
+    }
+}
+
+impl Shell {
+    fn new(socket: WebSocket) -> Self {
+        Self {
+            socket,
+            output: String::new(),
+            messages: Vec::new(),
+            close_code: None,
+        }
+    }
+
+    pub(crate) async fn type_in(&mut self, text: &str) {
+        self.socket
+            .send(Message::binary(text.as_bytes().to_vec()))
+            .await
+            .unwrap();
+    }
+
+    pub(crate) async fn control(&mut self, message: &Value) {
+        self.socket
+            .send(Message::text(message.to_string()))
+            .await
+            .unwrap();
+    }
+
+    /// Reads on until a control message of this type came, and returns it.
+    pub(crate) async fn message(&mut self, kind: &str) -> Value {
+        self.until(|shell| {
+            let found = shell
+                .messages
+                .iter()
+                .find(|message| message["type"] == kind);
+            found.cloned()
+        })
+        .await
+    }
+
+    /// Reads on until the terminal has shown this.
+    pub(crate) async fn shows(&mut self, text: &str) {
+        self.until(|shell| shell.output.contains(text).then_some(()))
+            .await;
+    }
+
+    /// Reads on to the end and returns the `closed` message.
+    pub(crate) async fn closed(&mut self) -> Value {
+        let closed = self.message("closed").await;
+        self.until(|shell| shell.close_code).await;
+        // Reading on sends the answer to the Close and finds the end.
+        drop(self.socket.next().await);
+        let count = self
+            .messages
+            .iter()
+            .filter(|message| message["type"] == "closed")
+            .count();
+        assert_eq!(count, 1, "{:?}", self.messages);
+        assert_eq!(
+            self.messages.last(),
+            Some(&closed),
+            "closed is the last message"
+        );
+        closed
+    }
+
+    async fn until<T>(&mut self, mut found: impl FnMut(&Self) -> Option<T>) -> T {
+        loop {
+            if let Some(found) = found(self) {
+                return found;
+            }
+            let next = tokio::time::timeout(PATIENCE, self.socket.next()).await;
+            let next = next.unwrap_or_else(|_| {
+                panic!("nothing came after {:?} {:?}", self.messages, self.output)
+            });
+            match next {
+                Some(Ok(Message::Binary(bytes))) => {
+                    self.output.push_str(&String::from_utf8_lossy(&bytes));
+                }
+                Some(Ok(Message::Text(text))) => {
+                    self.messages.push(serde_json::from_str(&text).unwrap());
+                }
+                Some(Ok(Message::Close(frame))) => {
+                    self.close_code = Some(frame.map_or(1005, |frame| frame.code.into()));
+                }
+                Some(Ok(_)) => {}
+                Some(Err(error)) => panic!("{error} after {:?} {:?}", self.messages, self.output),
+                None => panic!("end of file after {:?} {:?}", self.messages, self.output),
+            }
+        }
+    }
+}
+
+fn cluster(access: &ClusterAccess, settings: &Settings) -> Cluster {
+    let mut endpoint = Endpoint::new(&access.server, access.ca_pem.as_bytes()).unwrap();
+    if let (Some(address), "modern") = (settings.modern_at, access.name) {
+        endpoint.port = address.port();
+        endpoint.tls = None;
+    }
+    let token = SecretValue::new(&access.token).unwrap();
+    Cluster {
+        name: access.name.to_owned(),
+        backend: Backend::Sandbox,
+        region: None,
+        arn: None,
+        exec: ExecSettings {
+            is_enabled: access.exec_enabled,
+            ..settings.exec
+        },
+        kube: KubeClient::new(endpoint, Credentials::Token(token)),
+    }
+}
+
+/// A directory nobody has.
+pub(crate) fn unused_dir() -> PathBuf {
+    std::env::temp_dir().join(format!("periscope-test-{}", uuid::Uuid::new_v4()))
+}
+
+struct Shared(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
