@@ -9,9 +9,10 @@ MAKEFLAGS += --no-print-directory
 
 WEB := server/web
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
+PROGRAM = $(CARGO_TARGET_DIR)/release/periscope
 
 # What `make test` runs, cheapest first, each of them a target of its own.
-PARTS := fmt test-web e2e-ui lint test-core mutants test-server docs
+PARTS := fmt test-web e2e-ui lint test-core mutants test-server e2e docs
 
 CORE_FEATURES = $(shell awk '/^\[/ { inside = ($$0 == "[features]") } inside && /^[a-z]/ { print $$1 }' core/Cargo.toml)
 
@@ -22,6 +23,11 @@ help: ## list the targets
 .PHONY: build
 build: $(WEB)/dist/index.html ## the program with the UI inside, at target/release/periscope
 	cargo build --locked --release -p periscope
+	@echo $(PROGRAM)
+
+.PHONY: run
+run: build ## build, then start the demo; DEMO="--listen 127.0.0.1:9090" passes options on
+	$(PROGRAM) demo $(DEMO)
 
 .PHONY: test
 test: ## run every part below, say how long each took, fail if one failed
@@ -60,6 +66,10 @@ test-web: $(WEB)/node_modules/.ready $(WEB)/dist/index.html ## the web UI: types
 .PHONY: e2e-ui
 e2e-ui: $(WEB)/dist/index.html ## every state of the web UI in Chromium, against a fake gateway
 	chromium=$$(tools/need-chromium.sh); cd $(WEB) && env -u PERISCOPE_URL PERISCOPE_CHROMIUM="$$chromium" npm run e2e
+
+.PHONY: e2e
+e2e: build ## the same journey through the real program, `periscope demo`, in Chromium
+	chromium=$$(tools/need-chromium.sh); cd $(WEB) && PERISCOPE_CHROMIUM="$$chromium" $(CURDIR)/tools/with-demo.sh $(PROGRAM) npm run e2e
 
 $(WEB)/dist/index.html: $(WEB)/node_modules/.ready $(shell find $(WEB)/src $(WEB)/public -type f) $(WEB)/index.html $(WEB)/vite.config.ts
 	cd $(WEB) && npm run build

@@ -3,6 +3,7 @@
  * Keeps the pages honest, and exits with 1 at any finding:
  *  - every direct dependency of every Cargo.toml and package.json has its row in docs/dependencies.md, and no row is left over;
  *  - every error code and every close detail of core/src/code.rs is explained in docs/;
+ *  - the README's example is the one in core/src/lib.rs, which the compiler checks;
  *  - every relative link in a Markdown file leads to a file, and every `#anchor` to a heading.
  */
 import { execFileSync } from 'node:child_process';
@@ -20,6 +21,7 @@ const read = (path) => readFileSync(path, 'utf8');
 
 checkDependencies();
 checkCodes();
+checkExample();
 checkLinks();
 for (const finding of findings) console.error(finding);
 console.log(`docs: ${findings.length} finding(s)`);
@@ -67,6 +69,12 @@ function checkCodes() {
   for (const name of names) {
     if (!text.includes(`\`${name}\``)) findings.push(`docs/: \`${name}\` of core/src/code.rs is not explained`);
   }
+}
+
+function checkExample() {
+  const documented = /^\/\/! ```\n([\s\S]*?)^\/\/! ```$/m.exec(read('core/src/lib.rs'))?.[1].replace(/^\/\/! ?/gm, '');
+  const shown = /^```rust\n([\s\S]*?)^```$/m.exec(read('README.md'))?.[1];
+  if (documented === undefined || documented !== shown) findings.push('README.md: its example is not the one in core/src/lib.rs');
 }
 
 function checkLinks() {
