@@ -171,5 +171,9 @@ pub const READ_BYTES_FIRST: usize = 4 * 1024;
 /// Chunks lent to one vectored write.
 pub const WRITE_CHUNKS_MAX: usize = 16;
 
+/// Plaintext TLS takes in one write and holds as ciphertext until the socket took it: one record,
+/// so that what counts as written is not far from what is.
+pub const TLS_WRITE_BYTES_MAX: usize = 16 * 1024;
+
 /// Turns a driver takes before it yields, so that one session cannot starve the others.
 pub const DRIVE_TURNS_MAX: usize = 64;

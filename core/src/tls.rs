@@ -11,7 +11,7 @@ use bytes::{Buf, BytesMut};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
 
-use crate::limits::READ_BYTES_MAX;
+use crate::limits::{READ_BYTES_FIRST, READ_BYTES_MAX, TLS_WRITE_BYTES_MAX};
 use crate::transport::Transport;
 
 /// A TLS client over another transport.
@@ -21,9 +21,17 @@ pub struct Tls<T> {
     connection: ClientConnection,
     /// Ciphertext read and not yet given to rustls.
     incoming: BytesMut,
+    /// How much the next read asks for.
+    read_max: usize,
     /// The transport's end of file was seen.
     ended: bool,
+    /// `close_notify` came.
+    peer_closed: bool,
     closing: bool,
+    /// Errors stick: whoever comes next, reader or writer, is told too.
+    failed: Option<rustls::Error>,
+    /// Somebody waits for the end of the handshake, which somebody else's call may bring.
+    awaited: bool,
 }
 
 impl<T: Transport> Tls<T> {
@@ -34,14 +42,17 @@ impl<T: Transport> Tls<T> {
         name: ServerName<'static>,
     ) -> Result<Self, rustls::Error> {
         let mut connection = ClientConnection::new(config, name)?;
-        // Plaintext is only taken when no ciphertext waits, so this never fills.
-        connection.set_buffer_limit(Some(READ_BYTES_MAX));
+        connection.set_buffer_limit(Some(TLS_WRITE_BYTES_MAX));
         Ok(Self {
             transport,
             connection,
             incoming: BytesMut::new(),
+            read_max: READ_BYTES_FIRST,
             ended: false,
+            peer_closed: false,
             closing: false,
+            failed: None,
+            awaited: false,
         })
     }
 
@@ -68,52 +79,70 @@ impl<T: Transport> Tls<T> {
         self.transport.poll_flush(cx)
     }
 
-    /// Reads ciphertext once and lets rustls work on it. `Ready(Ok(()))`: something happened.
+    /// Reads ciphertext once and lets rustls work on it. `Ready(Ok(()))`: something happened, be it
+    /// the end of the stream or a failure.
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.incoming.is_empty() && !self.ended {
-            match self
-                .transport
-                .poll_read(cx, &mut self.incoming, READ_BYTES_MAX)
-            {
+            let max = self.read_max;
+            match self.transport.poll_read(cx, &mut self.incoming, max) {
                 Poll::Pending => {
+                    // A quiet connection should not hold on to a buffer.
                     self.incoming = BytesMut::new();
                     return Poll::Pending;
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Ready(Ok(len)) => self.ended = len == 0,
+                Poll::Ready(Ok(len)) => {
+                    self.ended = len == 0;
+                    let next = if len >= max {
+                        max.saturating_mul(2)
+                    } else {
+                        READ_BYTES_FIRST
+                    };
+                    self.read_max = next.clamp(READ_BYTES_FIRST, READ_BYTES_MAX);
+                }
             }
         }
         if self.incoming.is_empty() {
-            if self.connection.is_handshaking() {
-                return Poll::Ready(Err(broken("end of file inside the TLS handshake")));
-            }
             return Poll::Ready(Ok(()));
         }
         let mut source = Source(&mut self.incoming);
         self.connection.read_tls(&mut source)?;
-        if let Err(error) = self.connection.process_new_packets() {
-            // Best effort: the alert tells the peer why.
-            let _ = self.poll_send(cx).is_ready();
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
+        match self.connection.process_new_packets() {
+            Ok(state) => self.peer_closed = state.peer_has_closed(),
+            Err(error) => {
+                self.failed = Some(error);
+                // Best effort: the alert tells the peer why.
+                let _ = self.poll_send(cx).is_ready();
+            }
         }
         Poll::Ready(Ok(()))
     }
 
-    /// Completes the handshake.
+    /// Completes the handshake. `Err` in every later call too once it has failed.
     fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.connection.is_handshaking() {
-            let sent = self.poll_send(cx);
-            if let Poll::Ready(Err(error)) = sent {
-                return Poll::Ready(Err(broken_by(error)));
+            if let Some(error) = &self.failed {
+                return Poll::Ready(Err(broken(error.clone())));
             }
-            if !self.connection.is_handshaking() {
-                break;
+            if self.ended && self.incoming.is_empty() {
+                return Poll::Ready(Err(broken("end of file inside the TLS handshake")));
+            }
+            if let Poll::Ready(Err(error)) = self.poll_send(cx) {
+                return Poll::Ready(Err(broken(error)));
             }
             match self.poll_receive(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(broken_by(error))),
+                Poll::Pending => {
+                    self.awaited = true;
+                    return Poll::Pending;
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(broken(error))),
                 Poll::Ready(Ok(())) => {}
             }
+        }
+        if self.awaited {
+            // The other direction waits too, but the bytes its waker stood for are taken now.
+            self.awaited = false;
+            cx.waker().wake_by_ref();
         }
         Poll::Ready(Ok(()))
     }
@@ -125,7 +154,6 @@ impl<T: Transport> Tls<T> {
             let run = match reader.fill_buf() {
                 Ok(run) => run,
                 Err(error) => match error.kind() {
-                    // Without close_notify the end of the connection is still its end.
                     io::ErrorKind::WouldBlock | io::ErrorKind::UnexpectedEof => break,
                     _ => return Err(error),
                 },
@@ -155,25 +183,24 @@ impl<T: Transport> Transport for Tls<T> {
             Poll::Pending => return Poll::Pending,
         }
         loop {
+            // Our last words of the handshake, answers to key updates, and what a writer left. A
+            // failure is the writer's to find: what the peer said before it left is still to be read.
+            let _ = self.poll_send(cx).is_ready();
             let len = self.read_plaintext(buf, max)?;
             if len > 0 {
                 return Poll::Ready(Ok(len));
             }
-            if self.ended && self.incoming.is_empty() {
-                return Poll::Ready(Ok(0));
+            if let Some(error) = &self.failed {
+                return Poll::Ready(Err(broken(error.clone())));
             }
-            let state = self.connection.process_new_packets();
-            if matches!(state, Ok(state) if state.peer_has_closed()) {
+            // Without close_notify the end of the connection is still its end.
+            if self.peer_closed || (self.ended && self.incoming.is_empty()) {
                 return Poll::Ready(Ok(0));
             }
             match self.poll_receive(cx) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => return Poll::Pending,
-            }
-            // Key updates and the like ask for an answer.
-            if let Poll::Ready(Err(error)) = self.poll_send(cx) {
-                return Poll::Ready(Err(error));
             }
         }
     }
@@ -187,6 +214,9 @@ impl<T: Transport> Transport for Tls<T> {
             Poll::Ready(Ok(())) => {}
             Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
             Poll::Pending => return Poll::Pending,
+        }
+        if let Some(error) = &self.failed {
+            return Poll::Ready(Err(broken(error.clone())));
         }
         // Else "taken" would only mean "encrypted", and marks and stalls would be told lies.
         match self.poll_send(cx) {
@@ -257,11 +287,7 @@ impl<T: Transport> Write for Sink<'_, '_, T> {
     }
 }
 
-fn broken(reason: &'static str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, reason)
-}
-
-/// Whatever breaks the handshake is a TLS failure to the session: nothing was said yet.
-fn broken_by(error: io::Error) -> io::Error {
+/// Marks an error as one of TLS. Whatever breaks the handshake is one: nothing was said yet.
+fn broken(error: impl Into<Box<dyn core::error::Error + Send + Sync>>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }

@@ -35,6 +35,11 @@ impl Clock for SmolClock {
             *set = deadline;
             timer.set_at(at);
         }
-        Pin::new(timer).poll(cx).map(|_| ())
+        let polled = Pin::new(timer).poll(cx).map(|_| ());
+        if polled.is_ready() {
+            // A timer of smol is ready once; asked again it would stay silent for good.
+            self.timer = None;
+        }
+        polled
     }
 }
