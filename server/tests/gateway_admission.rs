@@ -90,8 +90,8 @@ async fn refusals_come_in_the_documented_order_with_status_code_and_audit_row() 
             .refusal(),
         refusal(403, "E_FORBIDDEN")
     );
-    let rows: Vec<_> = world
-        .audit()
+    let audit = world.final_audit();
+    let rows: Vec<_> = audit
         .iter()
         .map(|row| (row["code"].clone(), row["outcome"].clone()))
         .collect();
@@ -108,8 +108,7 @@ async fn refusals_come_in_the_documented_order_with_status_code_and_audit_row() 
         expected.map(|(code, outcome)| (json!(code), json!(outcome)))
     );
     assert!(
-        world
-            .audit()
+        audit
             .iter()
             .all(|row| row["verb"] == "pod.exec.session_denied" && row["actor"]["sub"] == "ann")
     );
@@ -218,10 +217,8 @@ async fn handshakes_that_no_browser_sends_are_refused() {
             }
         });
         // The helper's own `Connection: close` would be a second one.
-        let head: String = bad
-            .iter()
-            .map(|(name, value)| format!("{name}: {value}\r\n"))
-            .collect();
+        let lines = bad.map(|(name, value)| format!("{name}: {value}\r\n"));
+        let head = lines.concat();
         let request = format!(
             "GET {path} HTTP/1.1\r\nHost: {}\r\n{head}\r\n",
             world.address
@@ -233,7 +230,7 @@ async fn handshakes_that_no_browser_sends_are_refused() {
             "{name}: {value}"
         );
         assert_eq!(
-            answer.headers.get("sec-websocket-version").is_some(),
+            answer.headers.contains_key("sec-websocket-version"),
             name == "Sec-WebSocket-Version"
         );
     }
@@ -393,7 +390,7 @@ async fn a_dry_run_holds_no_slot_and_spends_no_opening() {
     assert_eq!(refused.refusal(), refusal(429, "E_RATE_LIMIT"));
     let seconds: u64 = refused.headers["retry-after"].parse().unwrap();
     assert!((1..=60).contains(&seconds), "{seconds}");
-    let rows = world.audit();
+    let rows = world.final_audit();
     let denied: Vec<_> = rows
         .iter()
         .filter(|row| row["verb"] == "pod.exec.session_denied")

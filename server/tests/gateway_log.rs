@@ -8,6 +8,7 @@
 
 mod gateway_support;
 
+use std::fmt::Write as _;
 use std::sync::Mutex;
 
 use gateway_support::{Settings, World};
@@ -24,7 +25,7 @@ struct Capture;
 struct Line(String);
 impl<'kvs> VisitSource<'kvs> for Line {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), log::kv::Error> {
-        self.0.push_str(&format!(" {key}={value}"));
+        write!(self.0, " {key}={value}").unwrap();
         Ok(())
     }
 }

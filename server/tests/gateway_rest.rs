@@ -456,9 +456,7 @@ async fn every_answer_carries_its_headers() {
 #[tokio::test]
 async fn heads_are_bounded() {
     let world = World::start(Settings::default()).await;
-    let fields: String = (0..10_000)
-        .map(|index| format!("X-{index}: y\r\n"))
-        .collect();
+    let fields = "X-Field: y\r\n".repeat(10_000);
     let many = world
         .raw(format!("GET / HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n").as_bytes())
         .await;

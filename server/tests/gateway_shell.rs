@@ -87,7 +87,7 @@ async fn a_shell_greets_echoes_resizes_and_ends_with_its_exit_code() {
         assert!(
             end["bytes_stdin"].as_u64() >= Some(20) && end["bytes_stdout"].as_u64() >= Some(20)
         );
-        let rows = format!("{:?}", world.audit());
+        let rows = format!("{:?}", world.final_audit());
         assert!(
             !rows.contains("can42ary") && !rows.contains("40+2"),
             "no payload in the audit"
@@ -198,7 +198,7 @@ async fn bytes_sent_right_behind_the_handshake_are_not_lost() {
     )
     .into_bytes();
     // One masked binary frame (mask zero) in the same segment: "echo early\n".
-    bytes.extend_from_slice(&[0x82, 0x80 | 11, 0, 0, 0, 0]);
+    bytes.extend_from_slice(&[0x82, 0x80 | 0x0b, 0, 0, 0, 0]);
     bytes.extend_from_slice(b"echo early\n");
     browser.write_all(&bytes).await.unwrap();
     let mut seen = Vec::new();
@@ -268,7 +268,7 @@ async fn shells_that_stay_are_ended_when_their_time_is_over() {
 
 #[tokio::test]
 async fn a_second_signal_skips_the_wait_but_not_the_records() {
-    let drain = Duration::from_secs(3600);
+    let drain = Duration::from_hours(1);
     let mut world = World::start(Settings {
         drain,
         ..Settings::default()

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test program uses its own part")]
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,7 +16,7 @@ use async_tungstenite::tungstenite::handshake::client::generate_key;
 use async_tungstenite::tungstenite::{Error, Message};
 use futures_util::StreamExt as _;
 use periscope_core::http::SecretValue;
-use periscope_server::gateway::audit::StdoutSink;
+use periscope_server::gateway::audit::{Sink as _, StdoutSink};
 use periscope_server::gateway::identity::{Authorization, Subject, Tier};
 use periscope_server::gateway::kube::{Credentials, Endpoint, KubeClient};
 use periscope_server::gateway::login::{Authentication, DemoLogin};
@@ -66,6 +67,7 @@ pub(crate) struct World {
     pub(crate) address: SocketAddr,
     pub(crate) token: String,
     audit: Arc<Mutex<Vec<u8>>>,
+    sink: Arc<StdoutSink>,
 }
 
 /// An HTTP answer.
@@ -114,6 +116,8 @@ impl World {
             .clusters()
             .iter()
             .map(|access| cluster(access, &settings));
+        let sink = StdoutSink::start(Box::new(Shared(Arc::clone(&audit)))).unwrap();
+        let sink = Arc::new(sink);
         let gateway = Gateway::new(GatewayOptions {
             registry: Registry::new(clusters.collect()),
             authentication: Authentication::Demo(login),
@@ -124,7 +128,7 @@ impl World {
             origins: Origins::new(PublicUrl::of_listener(address), Hosts::Loopback, Vec::new()),
             exec_opens_per_minute: settings.opens_per_minute,
             drain: settings.drain,
-            audit: Arc::new(StdoutSink::start(Box::new(Shared(Arc::clone(&audit)))).unwrap()),
+            audit: Arc::<StdoutSink>::clone(&sink),
         });
         let listening = Some(Listening::start(listener, Arc::clone(&gateway)).unwrap());
         Self {
@@ -134,6 +138,7 @@ impl World {
             address,
             token,
             audit,
+            sink,
         }
     }
 
@@ -178,13 +183,13 @@ impl World {
             .iter()
             .any(|(name, _)| name.eq_ignore_ascii_case("host"))
         {
-            head += &format!("Host: {host}\r\n");
+            write!(head, "Host: {host}\r\n").unwrap();
         }
         for (name, value) in headers {
-            head += &format!("{name}: {value}\r\n");
+            write!(head, "{name}: {value}\r\n").unwrap();
         }
         if !body.is_empty() {
-            head += &format!("Content-Length: {}\r\n", body.len());
+            write!(head, "Content-Length: {}\r\n", body.len()).unwrap();
         }
         self.raw(format!("{head}\r\n{body}").as_bytes()).await
     }
@@ -313,6 +318,12 @@ impl World {
         text.lines()
             .map(|line| serde_json::from_str(line).unwrap())
             .collect()
+    }
+
+    /// All audit rows, at the end of a test: what comes later is not written any more.
+    pub(crate) fn final_audit(&self) -> Vec<Value> {
+        assert_eq!(self.sink.close(PATIENCE), 0, "every row is written");
+        self.audit()
     }
 
     /// The first audit row of a kind, once it is written.
