@@ -16,6 +16,8 @@ use periscope_server::gateway::identity::Tier;
 use periscope_server::gateway::shutdown::Left;
 use periscope_server::sandbox::Fault;
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 
@@ -603,4 +605,67 @@ async fn log_in(world: &World) -> String {
         .next()
         .unwrap()
         .to_owned()
+}
+
+#[tokio::test]
+async fn whatever_an_apiserver_answers_becomes_one_of_our_errors_without_its_words() {
+    let http = |status: &str, body: &str| {
+        format!(
+            "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    let impersonation = r#"{"message":"User \"canary\" cannot impersonate resource \"users\""}"#;
+    let endless = format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{}",
+        u32::MAX,
+        "x".repeat(3_000_000)
+    );
+    for (answer, status, error) in [
+        ("canary\r\n\r\n".to_owned(), 502, "E_CLUSTER_UNREACHABLE"),
+        (String::new(), 502, "E_CLUSTER_UNREACHABLE"),
+        (http("200 OK", "canary"), 502, "E_CLUSTER_UNREACHABLE"),
+        (http("200 OK", "[]"), 502, "E_CLUSTER_UNREACHABLE"),
+        (endless, 502, "E_CLUSTER_UNREACHABLE"),
+        (http("302 Found", "canary"), 502, "E_CLUSTER_UNREACHABLE"),
+        (http("400 Bad Request", "canary"), 400, "E_INVALID_REQUEST"),
+        (http("401 Unauthorized", "canary"), 500, "E_INTERNAL"),
+        (http("403 Forbidden", "canary"), 403, "E_FORBIDDEN"),
+        (http("403 Forbidden", impersonation), 500, "E_INTERNAL"),
+        (http("404 Not Found", "canary"), 404, "E_NOT_FOUND"),
+        (
+            http("429 Too Many Requests", "canary"),
+            502,
+            "E_CLUSTER_UNREACHABLE",
+        ),
+        (
+            http("503 Service Unavailable", "canary"),
+            502,
+            "E_CLUSTER_UNREACHABLE",
+        ),
+    ] {
+        let apiserver = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let modern_at = Some(apiserver.local_addr().unwrap());
+        let said = answer.clone();
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = apiserver.accept().await.unwrap();
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    assert!(stream.read_buf(&mut head).await.unwrap() > 0);
+                }
+                // The gateway may hang up before it has read everything.
+                drop(stream.write_all(said.as_bytes()).await);
+            }
+        });
+        let world = World::start(Settings {
+            modern_at,
+            ..Settings::default()
+        })
+        .await;
+        let reply = world.get("/api/clusters/modern/pods/default/shell").await;
+        let answer: String = answer.chars().take(60).collect();
+        assert_eq!(reply.refusal(), (status, error.to_owned()), "{answer:?}");
+        assert!(!reply.body.contains("canary"), "{}", reply.body);
+    }
 }

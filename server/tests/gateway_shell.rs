@@ -308,3 +308,154 @@ async fn http(address: std::net::SocketAddr, method: &str, path: &str, token: &s
     stream.read_to_string(&mut answer).await.unwrap();
     answer
 }
+
+#[tokio::test]
+async fn an_audit_nobody_reads_holds_up_no_shell() {
+    let (unblock, blocked_by) = std::sync::mpsc::channel();
+    let world = World::start(Settings {
+        audit_blocked_by: Some(blocked_by),
+        ..Settings::default()
+    })
+    .await;
+    for _ in 0..3 {
+        let mut shell = world.shell("modern", "shell", "").await;
+        shell.type_in("exit 4\n").await;
+        assert_eq!(shell.closed().await["exitCode"], 4);
+    }
+    world.wait_for_sessions(0).await;
+    assert!(world.audit().is_empty());
+    drop(unblock);
+    let rows = world.final_audit();
+    let verbs: Vec<_> = rows
+        .iter()
+        .map(|row| row["verb"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        verbs,
+        ["pod.exec.session_start", "pod.exec.session_end"].repeat(3)
+    );
+}
+
+#[tokio::test]
+async fn a_shell_that_breaks_after_it_may_have_run_has_a_start_and_an_end() {
+    for (fault, code, detail) in [
+        (
+            Fault::EofAfter101,
+            "E_CLUSTER_UNREACHABLE",
+            "unreachable",
+        ),
+        (Fault::GarbageAfter101, "E_INTERNAL", "protocol_error"),
+        (Fault::NoStatus, "E_CLUSTER_UNREACHABLE", "transport_error"),
+        (Fault::PodGone, "E_NOT_FOUND", "pod_gone"),
+    ] {
+        let world = World::start(Settings {
+            faults: vec![fault],
+            ..Settings::default()
+        })
+        .await;
+        let mut shell = world
+            .handshake(&exec_path("modern", "shell", "?container=app"), &[])
+            .await
+            .unwrap();
+        if matches!(fault, Fault::NoStatus | Fault::PodGone) {
+            shell.message("hello").await;
+            shell.type_in("x").await;
+        }
+        let closed = shell.closed().await;
+        assert_eq!(
+            (&closed["detail"], &closed["exitCode"]),
+            (&json!(detail), &json!(null)),
+            "{fault}"
+        );
+        assert_eq!(shell.message("error").await["code"], code, "{fault}");
+        world.wait_for_sessions(0).await;
+        let rows = world.final_audit();
+        let verbs: Vec<_> = rows
+            .iter()
+            .map(|row| row["verb"].as_str().unwrap())
+            .collect();
+        assert_eq!(
+            verbs,
+            ["pod.exec.session_start", "pod.exec.session_end"],
+            "{fault}"
+        );
+        assert_eq!(
+            (&rows[1]["close_detail"], &rows[1]["outcome"]),
+            (&json!(detail), &json!("failure")),
+            "{fault}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_translator_that_cannot_reach_the_kubelet_is_passed_by() {
+    let world = World::start(Settings {
+        faults: vec![Fault::TranslatorFail],
+        ..Settings::default()
+    })
+    .await;
+    let mut shell = world.shell("modern", "shell", "").await;
+    assert_eq!(shell.message("hello").await["transport"], "spdy");
+}
+
+#[tokio::test]
+async fn a_cluster_behind_a_proxy_that_refuses_everything_is_unreachable() {
+    let world = World::start(Settings {
+        faults: vec![Fault::RefuseAll],
+        ..Settings::default()
+    })
+    .await;
+    let mut shell = world
+        .handshake(&exec_path("modern", "shell", ""), &[])
+        .await
+        .unwrap();
+    assert_eq!(shell.closed().await["detail"], "unreachable");
+    assert_eq!(
+        shell.message("error").await["code"],
+        "E_CLUSTER_UNREACHABLE"
+    );
+    assert_eq!(
+        world.audit_row("pod.exec.session_denied").await["code"],
+        "E_CLUSTER_UNREACHABLE"
+    );
+}
+
+#[tokio::test]
+async fn an_apiserver_that_accepts_and_says_nothing_ends_within_the_limit_of_all_dials() {
+    let world = World::start(Settings {
+        faults: vec![Fault::Silent],
+        ..Settings::default()
+    })
+    .await;
+    let before = std::time::Instant::now();
+    let mut shell = world
+        .handshake(&exec_path("modern", "shell", ""), &[])
+        .await
+        .unwrap();
+    assert_eq!(shell.closed().await["detail"], "unreachable");
+    let took = before.elapsed();
+    assert!((9..27).contains(&took.as_secs()), "{took:?}");
+    world.wait_for_sessions(0).await;
+}
+
+#[tokio::test]
+async fn a_session_that_is_deleted_while_it_connects_frees_its_slot() {
+    let world = World::start(Settings {
+        faults: vec![Fault::Silent],
+        ..Settings::default()
+    })
+    .await;
+    let mut shell = world
+        .handshake(&exec_path("modern", "shell", ""), &[])
+        .await
+        .unwrap();
+    let id = world.sessions().await[0]["id"].as_str().unwrap().to_owned();
+    let path = format!("/api/sessions/{id}");
+    let deleting = world.request("DELETE", &path, &[], "");
+    let (deleted, closed) = tokio::join!(deleting, shell.closed());
+    assert_eq!(
+        (deleted.status, &closed["detail"]),
+        (204, &json!("user_close"))
+    );
+    assert!(world.sessions().await.is_empty());
+}

@@ -383,3 +383,6 @@ impl Drop for Slot {
         self.sessions.count.send_replace(gate.caps.len());
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use async_tungstenite::WebSocketStream;
@@ -33,7 +33,7 @@ use tokio::net::{TcpListener, TcpStream};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What differs from the defaults.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) faults: Vec<Fault>,
     pub(crate) exec: ExecSettings,
@@ -43,6 +43,8 @@ pub(crate) struct Settings {
     pub(crate) sub: &'static str,
     /// Where the apiserver of `modern` is, instead of in the sandbox.
     pub(crate) modern_at: Option<SocketAddr>,
+    /// The audit's stream takes nothing until the sender of this is dropped.
+    pub(crate) audit_blocked_by: Option<mpsc::Receiver<()>>,
 }
 
 impl Default for Settings {
@@ -55,6 +57,7 @@ impl Default for Settings {
             tier: Tier::Admin,
             sub: "ann",
             modern_at: None,
+            audit_blocked_by: None,
         }
     }
 }
@@ -92,7 +95,8 @@ pub(crate) struct Shell {
 }
 
 impl World {
-    pub(crate) async fn start(settings: Settings) -> Self {
+    pub(crate) async fn start(mut settings: Settings) -> Self {
+        let blocked_by = settings.audit_blocked_by.take();
         let dir = unused_dir();
         let listen = "127.0.0.1:0".parse().unwrap();
         let options = SandboxOptions {
@@ -116,7 +120,11 @@ impl World {
             .clusters()
             .iter()
             .map(|access| cluster(access, &settings));
-        let sink = StdoutSink::start(Box::new(Shared(Arc::clone(&audit)))).unwrap();
+        let stream = Stream {
+            written: Arc::clone(&audit),
+            blocked_by,
+        };
+        let sink = StdoutSink::start(Box::new(stream)).unwrap();
         let sink = Arc::new(sink);
         let gateway = Gateway::new(GatewayOptions {
             registry: Registry::new(clusters.collect()),
@@ -505,11 +513,18 @@ pub(crate) fn unused_dir() -> PathBuf {
     std::env::temp_dir().join(format!("periscope-test-{}", uuid::Uuid::new_v4()))
 }
 
-struct Shared(Arc<Mutex<Vec<u8>>>);
+/// The audit's stream.
+struct Stream {
+    written: Arc<Mutex<Vec<u8>>>,
+    blocked_by: Option<mpsc::Receiver<()>>,
+}
 
-impl Write for Shared {
+impl Write for Stream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
+        if let Some(blocked_by) = self.blocked_by.take() {
+            let _gone = blocked_by.recv();
+        }
+        self.written.lock().unwrap().extend_from_slice(bytes);
         Ok(bytes.len())
     }
 

@@ -348,7 +348,7 @@ impl KubeError {
             | Self::Timeout
             | Self::Broken
             | Self::Garbage
-            | Self::Status(429 | 500..) => ApiError::new(ErrorCode::ClusterUnreachable),
+            | Self::Status(300..=399 | 429 | 500..) => ApiError::new(ErrorCode::ClusterUnreachable),
             Self::Status(403) => ApiError::new(ErrorCode::Forbidden),
             Self::Status(404) => ApiError::new(ErrorCode::NotFound),
             Self::Status(401) | Self::Credentials => ApiError::new(ErrorCode::Internal)
