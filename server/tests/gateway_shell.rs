@@ -339,11 +339,7 @@ async fn an_audit_nobody_reads_holds_up_no_shell() {
 #[tokio::test]
 async fn a_shell_that_breaks_after_it_may_have_run_has_a_start_and_an_end() {
     for (fault, code, detail) in [
-        (
-            Fault::EofAfter101,
-            "E_CLUSTER_UNREACHABLE",
-            "unreachable",
-        ),
+        (Fault::EofAfter101, "E_CLUSTER_UNREACHABLE", "unreachable"),
         (Fault::GarbageAfter101, "E_INTERNAL", "protocol_error"),
         (Fault::NoStatus, "E_CLUSTER_UNREACHABLE", "transport_error"),
         (Fault::PodGone, "E_NOT_FOUND", "pod_gone"),
