@@ -12,7 +12,7 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 PROGRAM = $(CARGO_TARGET_DIR)/release/periscope
 
 # What `make test` runs, cheapest first, each of them a target of its own.
-PARTS := fmt test-web e2e-ui lint test-core mutants test-server e2e docs
+PARTS := fmt test-web e2e-ui lint test-core fuzz-replay mutants test-server e2e docs
 
 CORE_FEATURES = $(shell awk '/^\[/ { inside = ($$0 == "[features]") } inside && /^[a-z]/ { print $$1 }' core/Cargo.toml)
 
@@ -47,7 +47,15 @@ lint: ## clippy without warnings: everything, and core with no feature and with 
 
 .PHONY: test-core
 test-core: ## tests of the core and of the runtimes, with every feature
-	cargo test --locked --workspace --exclude periscope --all-features
+	cargo test --locked --workspace --exclude periscope --exclude periscope-fuzz --all-features
+
+.PHONY: fuzz-replay
+fuzz-replay: ## every committed input of the fuzz targets, three feeds each, with a plain toolchain
+	cargo test --locked -p periscope-fuzz
+
+.PHONY: fuzz
+fuzz: ## the fuzz targets under libFuzzer, SECONDS each (60); TARGETS="ws spdy" for some of them
+	fuzz/run.sh $(or $(SECONDS),60) $(TARGETS)
 
 .PHONY: mutants
 mutants: ## the session broken in thirteen ways, each of which the simulation must catch
