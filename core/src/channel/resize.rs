@@ -26,40 +26,49 @@ impl Decoder {
     /// Takes bytes of the stream and returns the last complete size in them: columns and rows.
     /// Sizes with a zero are ignored, as container runtimes do. An error sticks.
     pub fn receive(&mut self, bytes: &[u8]) -> Result<Option<(u16, u16)>, Error> {
-        if self.failed || self.unread.len().saturating_add(bytes.len()) > RESIZE_BYTES_MAX {
-            self.failed = true;
+        if self.failed {
             return Err(Error);
         }
         self.unread.extend_from_slice(bytes);
-        let mut values = serde_json::Deserializer::from_slice(&self.unread).into_iter();
+        let taken = self.take_sizes();
+        self.failed = taken.is_err();
+        taken
+    }
+
+    fn take_sizes(&mut self) -> Result<Option<(u16, u16)>, Error> {
         let mut size = None;
-        let mut taken = 0;
         loop {
-            match values.next() {
-                None => break,
-                Some(Ok(object)) => {
-                    taken = values.byte_offset();
-                    let Some((cols, rows)) = size_of(&object) else {
-                        self.failed = true;
-                        return Err(Error);
-                    };
+            let blanks = self.unread.iter().take_while(|byte| is_blank(**byte));
+            self.unread.advance(blanks.count());
+            match self.unread.first() {
+                None => return Ok(size),
+                Some(b'{') => {}
+                // Not left to the parser: it would take a number's first digit for the number.
+                Some(_) => return Err(Error),
+            }
+            let mut values = serde_json::Deserializer::from_slice(&self.unread).into_iter();
+            let next = values.next();
+            let len = values.byte_offset();
+            match next {
+                Some(Ok(object)) if len <= RESIZE_BYTES_MAX => {
+                    let (cols, rows) = size_of(&object).ok_or(Error)?;
                     if cols > 0 && rows > 0 {
                         size = Some((cols, rows));
                     }
+                    self.unread.advance(len);
                 }
-                Some(Err(error)) if error.is_eof() => break,
-                Some(Err(_)) => {
-                    self.failed = true;
-                    return Err(Error);
+                Some(Err(error)) if error.is_eof() && self.unread.len() <= RESIZE_BYTES_MAX => {
+                    return Ok(size);
                 }
+                _ => return Err(Error),
             }
         }
-        self.unread.advance(taken);
-        if self.unread.iter().all(u8::is_ascii_whitespace) {
-            self.unread.clear();
-        }
-        Ok(size)
     }
+}
+
+/// RFC 8259 §2: what may stand between values.
+const fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }
 
 /// Go matches keys in any case, and an absent one is zero.
@@ -95,6 +104,28 @@ mod tests {
         assert_eq!(feed(stream, 1), Ok(vec![(80, 24), (100, 30)]));
         assert_eq!(feed(stream, stream.len()), Ok(vec![(100, 30)]));
         assert_eq!(feed(&encode(65535, 1), 1), Ok(vec![(65535, 1)]));
+    }
+
+    /// The bound is one object's, however many of them a message holds.
+    #[test]
+    fn many_sizes_in_one_message_are_read_as_in_many() {
+        let stream = b"{\"Width\":80,\"Height\":24}\n".repeat(100);
+        assert!(stream.len() > RESIZE_BYTES_MAX);
+        assert_eq!(feed(&stream, stream.len()), Ok(vec![(80, 24)]));
+        assert_eq!(feed(&stream, 1).map(|sizes| sizes.len()), Ok(100));
+        let padding = " ".repeat(RESIZE_BYTES_MAX);
+        let long = format!("{{{padding}\"Width\":80,\"Height\":24}}");
+        for step in [1, long.len()] {
+            assert_eq!(feed(long.as_bytes(), step), Err(Error), "steps of {step}");
+        }
+    }
+
+    /// A number's end is only known by what follows it; it is no object in any case.
+    #[test]
+    fn a_number_is_refused_whether_or_not_it_is_complete() {
+        for step in [1, 3] {
+            assert_eq!(feed(b"10.", step), Err(Error), "steps of {step}");
+        }
     }
 
     #[test]

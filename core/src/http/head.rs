@@ -108,13 +108,16 @@ pub(super) fn parse_response(head: &[u8]) -> Result<ResponseParts, Error> {
     })
 }
 
-/// Drops one empty line before a request (RFC 9112 §2.2). Returns whether there was one.
-pub(super) fn skip_empty_line(input: &mut BytesMut) -> bool {
-    let is_empty_line = input.starts_with(b"\r\n");
-    if is_empty_line {
-        input.advance(2);
+/// Drops one empty line before a request (RFC 9112 §2.2). `None` while the first bytes could still
+/// become one: nobody else may look at them before that is settled.
+pub(super) fn skip_empty_line(input: &mut BytesMut) -> Option<()> {
+    match input.get(..2) {
+        Some(b"\r\n") => input.advance(2),
+        Some(_) => {}
+        None if input.first().is_none_or(|byte| *byte == b'\r') => return None,
+        None => {}
     }
-    is_empty_line
+    Some(())
 }
 
 /// All values of one field, in order. Names are compared without case (RFC 9110 §5.1).

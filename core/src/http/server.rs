@@ -45,12 +45,12 @@ impl ServerUpgrade {
         match &mut self.state {
             State::Failed(error) => Err(*error),
             State::Unanswered(_) | State::Answered => Ok(None),
-            State::Head {
-                scan,
-                is_empty_line_skipped,
-            } => {
-                if !*is_empty_line_skipped {
-                    *is_empty_line_skipped = head::skip_empty_line(input);
+            State::Head { scan, is_begun } => {
+                if !*is_begun {
+                    if head::skip_empty_line(input).is_none() {
+                        return Ok(None);
+                    }
+                    *is_begun = true;
                 }
                 let taken = scan.take_head(input).and_then(|head| match head {
                     Some(head) => read(&head).map(Some),
@@ -194,7 +194,7 @@ impl Default for ServerUpgrade {
         Self {
             state: State::Head {
                 scan: HeadScan::default(),
-                is_empty_line_skipped: false,
+                is_begun: false,
             },
         }
     }
@@ -259,7 +259,8 @@ impl RequestHead {
 enum State {
     Head {
         scan: HeadScan,
-        is_empty_line_skipped: bool,
+        /// Whether the request line begins where the input does.
+        is_begun: bool,
     },
     Unanswered(Asked),
     Answered,

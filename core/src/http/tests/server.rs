@@ -44,6 +44,18 @@ const HANDSHAKE: &str = "GET /api/exec?tty=true&x HTTP/1.1\r\nHost: h\r\nUpgrade
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: a,, b\r\nSec-WebSocket-Protocol: c\r\n\
     Cookie: secret\r\n\r\n";
 
+/// RFC 9112 §2.2: one empty line may precede a request, and a lone LF is no line end. Both hold
+/// wherever the bytes are cut.
+#[test]
+fn a_line_feed_behind_a_skipped_empty_line_is_seen_however_the_line_was_cut() {
+    let bytes = b"\r\n\nGET / HTTP/1.1\r\nHost: h\r\n\r\n";
+    for cut in 0..bytes.len() {
+        let (first, second) = bytes.split_at(cut);
+        let read = read_request(&[first, second]).0;
+        assert_eq!(read, Err(Error::BareLineFeed), "cut at {cut}");
+    }
+}
+
 /// RFC 6455 §4.2: the server reads the handshake and answers as Go's does.
 #[test]
 fn a_websocket_handshake_is_read_and_accepted() {
