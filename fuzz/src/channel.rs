@@ -82,6 +82,10 @@ fn run(parameters: Parameters, pieces: &[&[u8]]) -> Outcome<Note, Error> {
         while matches!(outcome.notes.last(), Some(Note::Data { last: false, .. })) {
             outcome.notes.pop();
         }
+        if parameters.mode & 1 == 0 && !subprotocol.is_base64() {
+            // So does whether a text of bad bytes is first noticed as text or as bad.
+            outcome.error = Some(Error::Text);
+        }
     }
     outcome
 }

@@ -11,6 +11,7 @@
     clippy::expect_used,
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::missing_panics_doc,
     reason = "a fuzz target's only output is a panic"
 )]
 
@@ -29,8 +30,11 @@ pub use spdy::spdy;
 pub use texts::{console, query, resize, status};
 pub use ws::ws;
 
+/// The body of a target.
+pub type Target = fn(&[u8]);
+
 /// Every target by its name, which is also the name of its corpus folder.
-pub const TARGETS: [(&str, fn(&[u8])); 9] = [
+pub const TARGETS: [(&str, Target); 9] = [
     ("channel", channel),
     ("console", console),
     ("exec_server", exec_server),

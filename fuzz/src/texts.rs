@@ -13,6 +13,9 @@ use periscope_core::ws::{Kind, WebSocket};
 
 use crate::feeds::{self, Parameters};
 
+/// Bytes of an input that become a text of ours; more would only cost speed.
+const TEXT_BYTES_MAX: usize = 256;
+
 /// The whole input is a Status, then a text that a Status is made of.
 pub fn status(data: &[u8]) {
     match statuses::parse(data) {
@@ -27,7 +30,7 @@ pub fn status(data: &[u8]) {
         }
         Ok(Outcome::Failure(_)) | Err(_) => {}
     }
-    let text = String::from_utf8_lossy(data);
+    let text = String::from_utf8_lossy(&data[..data.len().min(TEXT_BYTES_MAX)]);
     for shape in [Shape::Runtime, Shape::Translator] {
         let code = data.first().copied().unwrap_or_default();
         let command = [text.clone().into_owned()];
