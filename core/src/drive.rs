@@ -36,6 +36,8 @@ pub struct Driver<B, A, C> {
     browser: Port<B>,
     api: Port<A>,
     clock: C,
+    /// The host was asked to connect and has not answered.
+    dialing: bool,
     /// When an orderly farewell to the browser has taken long enough.
     farewell_until: Option<Instant>,
     over: bool,
@@ -73,19 +75,26 @@ impl<B: Transport, A: Transport, C: Clock> Driver<B, A, C> {
             browser: port,
             api: Port::new(None),
             clock,
+            dialing: false,
             farewell_until: None,
             over: false,
         }
     }
 
-    /// Answers [`Ask::Dial`] with a connection.
+    /// Answers [`Ask::Dial`] with a connection. One that nobody waits for any more is dropped.
     pub fn attach(&mut self, transport: A, dialed: Dialed) {
+        if !self.dialing {
+            return;
+        }
         self.api = Port::new(Some(transport));
         self.answer(Answer::Dialed(dialed));
     }
 
     /// Answers any other question, or says that a dial failed.
     pub fn answer(&mut self, answer: Answer) {
+        if matches!(answer, Answer::Dialed(_) | Answer::DialFailed(_)) {
+            self.dialing = false;
+        }
         self.session
             .handle_input(self.clock.now(), Input::Answer(answer));
     }
@@ -112,12 +121,15 @@ impl<B: Transport, A: Transport, C: Clock> Driver<B, A, C> {
     /// Goes on until the host is needed. Keeps all state, so it may be cancelled at any time.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Turn> {
         for _ in 0..DRIVE_TURNS_MAX {
+            if self.over {
+                return self.poll_farewell(cx);
+            }
             let deadline = match self.drain_outputs() {
                 Ok(deadline) => deadline,
                 Err(turn) => return Poll::Ready(turn),
             };
             if self.over {
-                return self.poll_farewell(cx);
+                continue;
             }
             let wrote = self.poll_write(cx, Leg::Api) | self.poll_write(cx, Leg::Browser);
             let read = self.poll_read(cx, Leg::Api) | self.poll_read(cx, Leg::Browser);
@@ -137,8 +149,14 @@ impl<B: Transport, A: Transport, C: Clock> Driver<B, A, C> {
             match self.session.poll_output() {
                 Output::Abort { leg: Leg::Api } => self.api = Port::new(None),
                 Output::Abort { leg: Leg::Browser } => self.browser = Port::new(None),
-                Output::Ask(ask) => return Err(Turn::Ask(ask)),
-                Output::CancelDial => return Err(Turn::CancelDial),
+                Output::Ask(ask) => {
+                    self.dialing |= matches!(ask, Ask::Dial(_));
+                    return Err(Turn::Ask(ask));
+                }
+                Output::CancelDial => {
+                    self.dialing = false;
+                    return Err(Turn::CancelDial);
+                }
                 Output::Event(event) => return Err(Turn::Event(event)),
                 Output::Over => {
                     self.over = true;
@@ -148,13 +166,7 @@ impl<B: Transport, A: Transport, C: Clock> Driver<B, A, C> {
                 Output::Shutdown { leg: Leg::Browser } => {
                     self.farewell_until = Some(self.clock.now().after(CLOSE_TIMEOUT));
                 }
-                Output::Timeout(deadline) => {
-                    return if self.over {
-                        Err(Turn::Done)
-                    } else {
-                        Ok(deadline)
-                    };
-                }
+                Output::Timeout(deadline) => return Ok(deadline),
             }
         }
     }

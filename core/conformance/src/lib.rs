@@ -27,6 +27,7 @@ pub mod browser;
 pub mod certificates;
 pub mod clock;
 pub mod close;
+pub mod entrance;
 pub mod fallback;
 pub mod half_close;
 pub mod idle;
@@ -90,6 +91,10 @@ macro_rules! tests {
             input_ends_with_eof,
             megabytes_go_both_ways_unharmed_over_v5,
             megabytes_go_both_ways_unharmed_over_spdy,
+        ]);
+        $crate::tests!(@plain $runtime, entrance: [
+            a_refused_browser_reads_why,
+            a_broken_request_is_answered_with_400,
         ]);
         $crate::tests!(@plain $runtime, fallback: [
             a_bare_403_leads_to_spdy,

@@ -151,7 +151,7 @@ impl Entrance {
             status,
             "application/json",
             body.as_bytes(),
-            &[("connection", "close")],
+            &[],
             &mut self.outbox,
         );
         if refused.is_err() {
