@@ -196,7 +196,10 @@ fn a_subprotocol_the_server_lacks_is_a_403_with_nothing_in_it() {
             CAPTURED,
             &handshake(subprotocol),
         );
-        assert_eq!(answer, "HTTP/1.1 403 Forbidden\r\n\r\n", "{cluster}");
+        assert_eq!(
+            answer, "HTTP/1.1 403 Forbidden\r\nConnection: close\r\n\r\n",
+            "{cluster}"
+        );
     }
 }
 

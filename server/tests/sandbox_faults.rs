@@ -103,7 +103,10 @@ fn a_silent_cluster_answers_everything_but_exec() {
 #[test]
 fn refused_websockets_leave_spdy() {
     let sandbox = TestSandbox::start(&[Fault::RefuseWs]);
-    assert_eq!(websocket_exec(&sandbox), "HTTP/1.1 403 Forbidden\r\n\r\n");
+    assert_eq!(
+        websocket_exec(&sandbox),
+        "HTTP/1.1 403 Forbidden\r\nConnection: close\r\n\r\n"
+    );
     assert!(spdy_head(&sandbox).starts_with("HTTP/1.1 101 "));
     let run = sandbox.run(
         &websocket(),
