@@ -14,6 +14,8 @@ pub struct Outbox {
     chunks: VecDeque<Chunk>,
     /// Bytes in `chunks`.
     len: usize,
+    /// Those of them that were not pushed as urgent.
+    ordinary: usize,
     /// Bytes the socket has taken since the leg began.
     written: u64,
     /// True while the front chunk continues a message the socket has begun to take.
@@ -27,6 +29,7 @@ struct Chunk {
     bytes: Bytes,
     /// Whether a message ends with this chunk. Only there may another message cut in.
     ends_message: bool,
+    is_urgent: bool,
 }
 
 impl Outbox {
@@ -71,6 +74,7 @@ impl Outbox {
                 Chunk {
                     bytes: message,
                     ends_message: true,
+                    is_urgent: true,
                 },
             );
             self.len = self.len.saturating_add(len);
@@ -95,12 +99,16 @@ impl Outbox {
                 // A message is begun here; from now on it counts as begun, not as urgent.
                 self.urgent = self.urgent.saturating_sub(1);
             }
+            let taken = left.min(front.bytes.len());
+            if !front.is_urgent {
+                self.ordinary = self.ordinary.saturating_sub(taken);
+            }
             if left < front.bytes.len() {
                 bytes::Buf::advance(&mut front.bytes, left);
                 self.mid_message = true;
                 return;
             }
-            left = left.saturating_sub(front.bytes.len());
+            left = left.saturating_sub(taken);
             self.mid_message = !front.ends_message;
             self.chunks.pop_front();
         }
@@ -117,7 +125,10 @@ impl Outbox {
     /// Drops every message no socket has begun to take; a begun one must go out whole.
     pub fn drop_unbegun(&mut self) {
         self.chunks.truncate(self.begun_chunks());
-        self.len = self.chunks.iter().map(|chunk| chunk.bytes.len()).sum();
+        let bytes = |chunk: &Chunk| chunk.bytes.len();
+        self.len = self.chunks.iter().map(bytes).sum();
+        let ordinary = self.chunks.iter().filter(|chunk| !chunk.is_urgent);
+        self.ordinary = ordinary.map(bytes).sum();
         self.urgent = 0;
     }
 
@@ -129,6 +140,11 @@ impl Outbox {
     /// Bytes that wait.
     pub fn len(&self) -> usize {
         self.len
+    }
+
+    /// Bytes that wait and were not pushed as urgent: their order never changes.
+    pub fn ordinary_len(&self) -> usize {
+        self.ordinary
     }
 
     /// Whether nothing waits.
@@ -146,9 +162,11 @@ impl Outbox {
             return;
         }
         self.len = self.len.saturating_add(bytes.len());
+        self.ordinary = self.ordinary.saturating_add(bytes.len());
         self.chunks.push_back(Chunk {
             bytes,
             ends_message,
+            is_urgent: false,
         });
     }
 
@@ -188,6 +206,7 @@ mod tests {
         outbox.advance(8);
         assert_eq!(text(&outbox), "second");
         assert_eq!(outbox.push_urgent(Bytes::from_static(b"!")), 1 + 5 + 9 + 1);
+        assert_eq!(outbox.ordinary_len(), 6);
         assert_eq!(text(&outbox), "!second");
         assert_eq!(outbox.len(), 7);
     }
@@ -202,6 +221,7 @@ mod tests {
         outbox.drop_unbegun();
         assert_eq!(text(&outbox), "irst");
         assert_eq!(outbox.len(), 4);
+        assert_eq!(outbox.ordinary_len(), 4);
         outbox.advance(4);
         outbox.push(Bytes::from_static(b"third"));
         outbox.drop_unbegun();

@@ -203,6 +203,17 @@ impl ApiLeg {
         }
     }
 
+    /// A refusal whose head is there and whose body is not; the leg is of no use afterwards.
+    pub fn cut_refusal(&mut self) -> Option<Refused> {
+        if !self.is_upgrading() {
+            return None;
+        }
+        match self.eof(&mut BytesMut::new()) {
+            Ok(Some(ApiEvent::Refused(refused))) => Some(refused),
+            _ => None,
+        }
+    }
+
     /// Sends terminal bytes.
     pub fn send_stdin(&mut self, payload: BytesMut) {
         match &mut self.stage {

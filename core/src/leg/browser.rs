@@ -32,6 +32,8 @@ pub struct BrowserLeg {
     text: BytesMut,
     text_too_long: bool,
     dropped: u64,
+    /// Bytes queued behind the last output; what waits beyond them is output.
+    behind_output: usize,
 }
 
 impl BrowserLeg {
@@ -43,6 +45,7 @@ impl BrowserLeg {
             text: BytesMut::new(),
             text_too_long: false,
             dropped: 0,
+            behind_output: 0,
         }
     }
 
@@ -79,26 +82,32 @@ impl BrowserLeg {
             .ws
             .send(ws::Kind::Binary, &[], payload, &mut self.outbox);
         debug_assert!(sent.is_ok(), "output after Close");
+        self.behind_output = 0;
+    }
+
+    /// Whether output waits that the socket did not take. Marks of the outbox cannot tell: what
+    /// is urgent goes first and moves them.
+    pub fn has_unsent_output(&self) -> bool {
+        self.outbox.ordinary_len() > self.behind_output
     }
 
     /// Queues a message behind everything that waits.
     pub fn send_notice(&mut self, notice: &Notice<'_>) {
-        self.send_text(&notice.encode());
-    }
-
-    /// Queues an encoded message behind everything that waits.
-    pub fn send_text(&mut self, text: &[u8]) {
-        let sent = self
-            .ws
-            .send(ws::Kind::Text, &[], BytesMut::from(text), &mut self.outbox);
-        debug_assert!(sent.is_ok(), "text after Close");
+        let text = BytesMut::from(notice.encode().as_slice());
+        let before = self.outbox.ordinary_len();
+        let sent = self.ws.send(ws::Kind::Text, &[], text, &mut self.outbox);
+        debug_assert!(sent.is_ok(), "notice after Close");
+        self.note_behind_output(before);
     }
 
     /// Queues a message ahead of everything no socket has begun to take.
     pub fn send_notice_first(&mut self, notice: &Notice<'_>) {
-        let sent = self
-            .ws
-            .send_urgent(ws::Kind::Text, &notice.encode(), &mut self.outbox);
+        self.send_text_first(&notice.encode());
+    }
+
+    /// Queues an encoded message ahead of everything no socket has begun to take.
+    pub fn send_text_first(&mut self, text: &[u8]) {
+        let sent = self.ws.send_urgent(ws::Kind::Text, text, &mut self.outbox);
         debug_assert!(sent.is_ok(), "notice after Close");
     }
 
@@ -110,8 +119,10 @@ impl BrowserLeg {
     /// Queues our Close, behind everything that waits.
     pub fn close(&mut self, code: u16) {
         if !self.ws.is_close_sent() {
+            let before = self.outbox.ordinary_len();
             let sent = self.ws.close(code, "", &mut self.outbox);
             debug_assert!(sent.is_ok(), "a close code of our own table");
+            self.note_behind_output(before);
         }
     }
 
@@ -128,6 +139,11 @@ impl BrowserLeg {
     /// What waits for the socket, to report what it took or to drop what it did not.
     pub fn outbox_mut(&mut self) -> &mut Outbox {
         &mut self.outbox
+    }
+
+    fn note_behind_output(&mut self, before: usize) {
+        let queued = self.outbox.ordinary_len().saturating_sub(before);
+        self.behind_output = self.behind_output.saturating_add(queued);
     }
 
     fn on_text(&mut self, payload: &[u8], first: bool, last: bool) -> BrowserEvent {

@@ -84,9 +84,11 @@ impl Live {
             command: &self.config.command,
             tty: self.config.tty,
         });
-        match self.upgrade(&dialed.host, &target, &dialed.headers) {
-            Ok(api) => self.api = Some(api),
-            Err(_) => self.end(Ending::of(CloseDetail::Internal)),
+        if let Ok(api) = self.upgrade(&dialed.host, &target, &dialed.headers) {
+            self.api = Some(api);
+        } else {
+            self.outputs.push_back(Output::Abort { leg: Leg::Api });
+            self.end(Ending::of(CloseDetail::Internal));
         }
     }
 
@@ -138,14 +140,7 @@ impl Live {
     }
 
     pub(super) fn on_refused(&mut self, refused: &Refused) {
-        match refused {
-            Refused::Answer(answer) => self.on_refusal(&refusal::Answer::Refused {
-                status: answer.status,
-                body: &answer.body,
-            }),
-            Refused::WrongAccept => self.on_refusal(&refusal::Answer::WrongAccept),
-            Refused::WrongSubprotocol => self.on_refusal(&refusal::Answer::WrongSubprotocol),
-        }
+        self.on_refusal(&answer_of(refused));
     }
 
     /// The 101 was right.
@@ -184,7 +179,6 @@ impl Live {
         self.timers.set(Timer::Up, self.now.after(quiet));
         self.phase = Phase::Settling;
         self.touch_keepalive();
-        self.send_size();
     }
 
     /// The connection broke or ended while dialing.
@@ -205,7 +199,11 @@ impl Live {
         if self.phase != Phase::Dialing {
             return;
         }
-        let answer = if self.dial.connected {
+        // A head that came is the answer, though its body never ended.
+        let cut = self.api.as_mut().and_then(ApiLeg::cut_refusal);
+        let answer = if let Some(refused) = &cut {
+            answer_of(refused)
+        } else if self.dial.connected {
             refusal::Answer::Timeout
         } else if self.dial.host_pending {
             refusal::Answer::Tcp
@@ -272,9 +270,16 @@ impl Live {
             Transport::WebSocketV5 if verdict.next == Next::Spdy => {
                 self.dial.counts = verdict.breaker == BreakerEffect::Counts;
                 self.dial.v5_refused = verdict.answered;
+                if !self.dial.counts {
+                    // A probe of the breaker must not wait for the end of this session.
+                    self.tell_breaker(BreakerVerdict::NoVerdict);
+                }
                 self.redial(Transport::Spdy);
             }
-            Transport::Spdy if self.may_try_v4(&verdict) => self.redial(Transport::WebSocketV4),
+            Transport::Spdy if self.may_try_v4(&verdict) => {
+                self.tell_breaker(BreakerVerdict::NoVerdict);
+                self.redial(Transport::WebSocketV4);
+            }
             Transport::Spdy | Transport::WebSocketV4 | Transport::WebSocketV5 => {
                 self.end(Ending::failure(&verdict.failure));
             }
@@ -298,13 +303,20 @@ impl Live {
         }
     }
 
+    /// Whether running the command again would run something a second time that a caller chose.
+    pub(super) fn must_not_run_again(&self) -> bool {
+        self.config.own_command && self.dial.upgraded
+    }
+
     /// The old connection is dropped before the next one is asked for.
     fn redial(&mut self, transport: Transport) {
         self.drop_api();
         self.phase = Phase::Dialing;
         self.timers.stop(Timer::Up);
         self.timers.stop(Timer::Keepalive);
+        self.timers.stop(Timer::PodCheck);
         self.size_unsent = self.size.is_some();
+        self.size_mark = 0;
         self.dial_with(transport);
     }
 
@@ -328,6 +340,17 @@ impl Live {
         if self.api.take().is_some() {
             self.outputs.push_back(Output::Abort { leg: Leg::Api });
         }
+    }
+}
+
+fn answer_of(refused: &Refused) -> refusal::Answer<'_> {
+    match refused {
+        Refused::Answer(answer) => refusal::Answer::Refused {
+            status: answer.status,
+            body: &answer.body,
+        },
+        Refused::WrongAccept => refusal::Answer::WrongAccept,
+        Refused::WrongSubprotocol => refusal::Answer::WrongSubprotocol,
     }
 }
 

@@ -21,7 +21,8 @@ const END_OF_TRANSMISSION: u8 = 0x04;
 impl Live {
     pub(super) fn on_browser_bytes(&mut self, data: &mut BytesMut, fresh: usize) {
         if fresh > 0 {
-            self.heartbeat.on_moved(&mut self.timers);
+            let written = self.browser.outbox().written();
+            self.heartbeat.on_received(written, &mut self.timers);
         }
         while !self.browser_deaf && self.phase != Phase::Over {
             let room = if self.is_ending() {
@@ -47,6 +48,8 @@ impl Live {
         let written = self.browser.outbox().written();
         self.heartbeat
             .on_written(written, self.now, &mut self.timers);
+        // The latest of several pings is answered once the answer to the first is out.
+        self.on_browser_bytes(&mut BytesMut::new(), 0);
     }
 
     /// The browser's socket ended or broke.
@@ -72,8 +75,9 @@ impl Live {
         }
         self.started = true;
         self.emit(Event::Started { transport });
+        // Nothing waits yet that it could overtake, and no warning may overtake it.
         let hello = self.hello(transport).encode();
-        self.browser.send_text(&hello);
+        self.browser.send_text_first(&hello);
         self.on_activity();
     }
 
@@ -93,8 +97,6 @@ impl Live {
             };
             self.output_sent = self.output_sent.saturating_add(run.len() as u64);
             self.browser.send_output(run);
-            let outbox = self.browser.outbox();
-            self.output_end = outbox.written().saturating_add(outbox.len() as u64);
         }
     }
 
@@ -130,13 +132,13 @@ impl Live {
             BrowserEvent::Control(Control::Resize { cols, rows }) => {
                 self.size = Some((cols, rows));
                 self.size_unsent = true;
-                self.send_size();
             }
             BrowserEvent::Stdin(payload) => {
                 if !payload.is_empty() {
                     self.on_activity();
                 }
-                if self.stdin_end == StdinEnd::Open {
+                // Behind an `eof` that may yet prove impossible stdin goes on.
+                if self.stdin_end != StdinEnd::Sent {
                     self.stdin.push(payload);
                 }
             }
@@ -146,9 +148,6 @@ impl Live {
     fn on_browser_close(&mut self, code: u16) {
         self.browser_deaf = true;
         self.browser_closed = true;
-        if self.is_ending() {
-            return;
-        }
         let gone = code == GOING_AWAY;
         let detail = if gone {
             CloseDetail::TabGone
@@ -170,7 +169,10 @@ impl Live {
             self.end(Ending::of(CloseDetail::ProtocolError));
         } else if bytes > self.output_acked {
             self.output_acked = bytes;
-            self.timers.stop(Timer::Stall);
+            if self.browser.outbox().is_empty() {
+                // What stood still was the window, not the socket.
+                self.timers.stop(Timer::Stall);
+            }
         }
     }
 
@@ -183,7 +185,9 @@ impl Live {
             self.stdin
                 .push(BytesMut::from([END_OF_TRANSMISSION].as_slice()));
         } else {
-            self.stdin_end = StdinEnd::Asked;
+            let waiting = self.stdin.len() as u64;
+            let after = self.bytes_stdin.saturating_add(waiting);
+            self.stdin_end = StdinEnd::Asked { after };
         }
     }
 

@@ -99,21 +99,40 @@ impl Ending {
 }
 
 impl Live {
-    /// Decides the end. Only the first decision counts.
+    /// Decides the end. Only the first decision counts, and a status that arrived came first; a
+    /// later one still bounds the time the output gets.
     pub(super) fn end(&mut self, ending: Ending) {
-        if self.is_ending() || self.phase == Phase::Over {
+        if self.phase == Phase::Over {
             return;
         }
-        self.drop_api();
-        self.timers.stop_all();
-        self.stdin.clear();
-        if !ending.own {
-            self.timers.set(Timer::Flush, self.now.after(FLUSH_TIMEOUT));
+        let own = ending.own;
+        if !self.is_ending() {
+            let mut ending = match self.outcome.take() {
+                Some(outcome) if !own => self.doubted(outcome),
+                _ => ending,
+            };
+            ending.retryable &= !self.must_not_run_again();
+            let drain = self.timers.at(Timer::Drain);
+            self.drop_api();
+            self.timers.stop_all();
+            if let Some(at) = drain {
+                self.timers.set(Timer::Drain, at);
+            }
+            self.stdin.clear();
+            self.ending = Some(ending);
+            self.phase = Phase::Flushing;
         }
-        self.ending = Some(ending);
-        self.phase = Phase::Flushing;
         if self.browser_gone {
             self.over(false);
+        } else if !own {
+            self.bound_flush();
+        }
+    }
+
+    /// From now on what is queued gets no more time than on any end that is not the process's own.
+    fn bound_flush(&mut self) {
+        if !self.timers.is_set(Timer::Flush) && !self.timers.is_set(Timer::Close) {
+            self.timers.set(Timer::Flush, self.now.after(FLUSH_TIMEOUT));
         }
     }
 
@@ -142,16 +161,18 @@ impl Live {
 
     /// Two seconds were not enough for the queued output.
     pub(super) fn on_flush_timeout(&mut self) {
-        if self.phase != Phase::Flushing {
-            return;
+        if self.phase == Phase::Flushing {
+            let left = self.has_undelivered_output();
+            self.browser.outbox_mut().drop_unbegun();
+            self.output.clear();
+            if let Some(ending) = self.ending.as_mut().filter(|_| left) {
+                ending.truncated = Some(true);
+            }
+            self.say_closed();
         }
-        let left = self.has_undelivered_output();
-        self.browser.outbox_mut().drop_unbegun();
-        self.output.clear();
-        if let Some(ending) = self.ending.as_mut().filter(|_| left) {
-            ending.truncated = Some(true);
+        if !self.timers.is_set(Timer::Close) {
+            self.timers.set(Timer::Close, self.now.after(CLOSE_TIMEOUT));
         }
-        self.say_closed();
     }
 
     /// The peer's Close did not come.
@@ -173,7 +194,6 @@ impl Live {
             return;
         };
         self.phase = Phase::Closing;
-        self.timers.stop(Timer::Flush);
         if let Some(code) = ending.code {
             let message = ending.message.unwrap_or_else(|| code.message());
             self.browser
@@ -183,6 +203,7 @@ impl Live {
         self.browser.send_notice(&closed);
         self.browser.close(ending.close_code);
         if !ending.own {
+            self.timers.stop(Timer::Flush);
             self.timers.set(Timer::Close, self.now.after(CLOSE_TIMEOUT));
         }
     }
@@ -201,8 +222,11 @@ impl Live {
             self.started = true;
             self.emit(Event::Started { transport });
         }
-        let lost = self.has_undelivered_output() && ending.truncated == Some(false);
-        let truncated = if lost { Some(true) } else { ending.truncated };
+        let truncated = if self.has_undelivered_output() {
+            Some(true)
+        } else {
+            ending.truncated
+        };
         self.output.clear();
         self.browser.outbox_mut().clear();
         self.emit(Event::Ended(Summary {
@@ -228,6 +252,6 @@ impl Live {
 
     /// Whether output was taken from the apiserver that the browser's socket did not take.
     fn has_undelivered_output(&self) -> bool {
-        !self.output.is_empty() || self.browser.outbox().written() < self.output_end
+        !self.output.is_empty() || self.browser.has_unsent_output()
     }
 }

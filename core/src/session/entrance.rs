@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
+
 use crate::http::{RequestHead, ServerUpgrade};
 use crate::limits::{ASK_TIMEOUT, CLOSE_TIMEOUT, HEAD_TIMEOUT};
 use crate::outbox::Outbox;
@@ -62,11 +64,7 @@ impl Entrance {
                 Step::Refusing | Step::Over => data.clear(),
             },
             Input::Answer(Answer::Admitted(config)) if matches!(self.step, Step::Asking) => {
-                // Without a subprotocol: the browser offers none (the frames are our own).
-                match self.upgrade.accept_websocket(None, &mut self.outbox) {
-                    Ok(()) => self.step = Step::Admitted(config),
-                    Err(_) => self.refuse(500, "E_INTERNAL"),
-                }
+                self.admit(config);
             }
             Input::Answer(Answer::Refused { status, body })
                 if matches!(self.step, Step::Asking) =>
@@ -98,9 +96,9 @@ impl Entrance {
         }
         if self.timers.pop_due(self.now).is_some() {
             match self.step {
-                Step::Reading => self.refuse(408, "E_INVALID_REQUEST"),
                 Step::Asking => self.refuse(503, "E_INTERNAL"),
-                Step::Admitted(_) | Step::Refusing | Step::Over => {
+                // Half a head is no request: there is nothing to answer.
+                Step::Reading | Step::Admitted(_) | Step::Refusing | Step::Over => {
                     self.finish(Output::Abort { leg: Leg::Browser });
                 }
             }
@@ -138,6 +136,21 @@ impl Entrance {
         self.timers.set(Timer::Ask, self.now.after(ASK_TIMEOUT));
         self.outputs
             .push_back(Output::Ask(Ask::Admit(Box::new(head))));
+    }
+
+    fn admit(&mut self, config: Box<Config>) {
+        let mut head = Outbox::new();
+        // Without a subprotocol: the browser offers none (the frames are our own).
+        match self.upgrade.accept_websocket(None, &mut head) {
+            Ok(()) => {
+                // A ping or pong of the session must not overtake it.
+                let head: Vec<u8> = head.chunks().flatten().copied().collect();
+                self.outbox.push_urgent(Bytes::from(head));
+                self.step = Step::Admitted(config);
+            }
+            // The host may admit anything; only a WebSocket can have a shell.
+            Err(_) => self.refuse(400, "E_INVALID_REQUEST"),
+        }
     }
 
     fn refuse(&mut self, status: u16, code: &str) {

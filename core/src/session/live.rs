@@ -72,8 +72,6 @@ pub(super) struct Live {
     /// Output bytes framed for the browser, and how many of them it acknowledged.
     pub(super) output_sent: u64,
     pub(super) output_acked: u64,
-    /// What the outbox's `written` is once all framed output is out.
-    pub(super) output_end: u64,
 
     pub(super) api: Option<ApiLeg>,
     pub(super) dial: DialState,
@@ -81,6 +79,8 @@ pub(super) struct Live {
     /// The terminal's latest size, and whether it still has to be sent.
     pub(super) size: Option<(u16, u16)>,
     pub(super) size_unsent: bool,
+    /// What the outbox's `written` is once the size that was sent last is out.
+    pub(super) size_mark: u64,
 
     pub(super) stdin: ByteQueue,
     pub(super) stdin_end: StdinEnd,
@@ -107,8 +107,11 @@ pub(super) struct Live {
 pub(super) enum StdinEnd {
     /// stdin is open.
     Open,
-    /// `eof` came; it acts after the bytes before it.
-    Asked,
+    /// `eof` came; it acts once this many bytes of stdin are sent.
+    Asked {
+        /// Counted as [`Live::bytes_stdin`].
+        after: u64,
+    },
     /// Told the apiserver.
     Sent,
 }
@@ -131,11 +134,11 @@ impl Live {
             heartbeat: Heartbeat::default(),
             output_sent: 0,
             output_acked: 0,
-            output_end: 0,
             api: None,
             dial: DialState::new(config.first, now),
             keepalive: Keepalive::default(),
             size_unsent: size.is_some(),
+            size_mark: 0,
             size,
             stdin: ByteQueue::default(),
             stdin_end: StdinEnd::Open,
@@ -283,6 +286,7 @@ impl Live {
 
     /// Moves what can move: stdin up, output down, and the end along.
     fn relay(&mut self) {
+        self.relay_size();
         self.relay_stdin();
         self.relay_output();
         self.set_paused();
@@ -328,6 +332,7 @@ impl Live {
             Timer::Keepalive => self.on_keepalive(),
             Timer::Linger => self.on_linger_over(),
             Timer::Lost => self.on_lost(),
+            Timer::PodCheck => self.on_pod_check(),
             Timer::Stall => self.on_stall(),
             Timer::Up => self.on_up(),
         }

@@ -17,10 +17,11 @@ pub(super) struct Heartbeat {
 }
 
 impl Heartbeat {
-    /// A byte came in: the browser lives.
-    pub(super) fn on_moved(&mut self, timers: &mut Timers) {
-        self.mark = None;
-        timers.stop(Timer::Lost);
+    /// A byte came in. It refutes nothing while the ping still waits for the socket.
+    pub(super) fn on_received(&mut self, written: u64, timers: &mut Timers) {
+        if self.mark.is_some_and(|mark| written >= mark) {
+            self.on_moved(timers);
+        }
     }
 
     /// The socket took bytes, `written` in all.
@@ -32,6 +33,12 @@ impl Heartbeat {
             Some(_) | None => {}
         }
     }
+
+    /// The browser lives.
+    fn on_moved(&mut self, timers: &mut Timers) {
+        self.mark = None;
+        timers.stop(Timer::Lost);
+    }
 }
 
 /// The apiserver's keepalive: never a verdict, only a reason to look at the pod.
@@ -39,7 +46,6 @@ impl Heartbeat {
 pub(super) struct Keepalive {
     heard_at: Option<Instant>,
     pinged: bool,
-    asked_at: Option<Instant>,
 }
 
 impl Live {
@@ -133,6 +139,8 @@ impl Live {
                 Timer::Keepalive,
                 self.now.after(self.config.timing.heartbeat),
             );
+            self.timers
+                .set(Timer::PodCheck, self.now.after(POD_CHECK_SILENCE));
         }
     }
 
@@ -149,16 +157,26 @@ impl Live {
             return;
         }
         let silent = self.keepalive.heard_at.map(|at| self.now.since(at));
-        let asked = self.keepalive.asked_at.map(|at| self.now.since(at));
-        let silent_long = silent.is_some_and(|silent| silent >= POD_CHECK_SILENCE);
-        let asked_lately = asked.is_some_and(|asked| asked < POD_CHECK_SILENCE);
-        if silent_long && self.keepalive.pinged && !asked_lately {
-            self.keepalive.asked_at = Some(self.now);
-            self.ask_pod();
+        if !self.keepalive.pinged && silent.is_some_and(|silent| silent >= POD_CHECK_SILENCE) {
+            // So long an interval that the check came before the ping: this one gets its chance.
+            self.timers
+                .set(Timer::PodCheck, self.now.after(HEARTBEAT_VERDICT));
         }
         self.keepalive.pinged = true;
         if let Some(api) = self.api.as_mut() {
             api.ping();
+        }
+    }
+
+    /// The apiserver was silent for a minute: if a ping is unanswered too, the pod may be gone.
+    pub(super) fn on_pod_check(&mut self) {
+        if !matches!(self.phase, Phase::Settling | Phase::Open) {
+            return;
+        }
+        self.timers
+            .set(Timer::PodCheck, self.now.after(POD_CHECK_SILENCE));
+        if self.keepalive.pinged && !self.paused {
+            self.ask_pod();
         }
     }
 
@@ -169,10 +187,7 @@ impl Live {
     }
 
     pub(super) fn on_drain(&mut self, seconds: u64) {
-        if self.is_ending() {
-            return;
-        }
-        if !self.is_up() || seconds == 0 {
+        if self.phase == Phase::Closing || !self.is_up() || seconds == 0 {
             self.end(Ending::of(CloseDetail::Drain));
             return;
         }

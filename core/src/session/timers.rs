@@ -29,13 +29,15 @@ pub(crate) enum Timer {
     Linger,
     /// A ping was written and nothing moved since.
     Lost,
+    /// The apiserver was silent so long that the pod may be gone.
+    PodCheck,
     /// The browser's socket takes nothing.
     Stall,
     /// Quiet time after the handshake that counts as *up*.
     Up,
 }
 
-const TIMERS: [Timer; 14] = [
+const TIMERS: [Timer; 15] = [
     Timer::Ask,
     Timer::Close,
     Timer::Dial,
@@ -48,6 +50,7 @@ const TIMERS: [Timer; 14] = [
     Timer::Keepalive,
     Timer::Linger,
     Timer::Lost,
+    Timer::PodCheck,
     Timer::Stall,
     Timer::Up,
 ];

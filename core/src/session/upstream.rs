@@ -6,10 +6,11 @@ use crate::channel::status::Outcome;
 use crate::code::{CloseDetail, ErrorCode, Failure};
 use crate::leg::api::{self, ApiEvent};
 use crate::limits::{
-    API_OUTBOX_BYTES_MAX, NO_SHELL_OUTPUT_BYTES_MAX, OUTPUT_QUEUE_BYTES_HIGH, POD_ANSWER_TIMEOUT,
-    READ_BYTES_MAX, STATUS_LINGER, STDIN_MESSAGE_BYTES_MAX,
+    API_OUTBOX_BYTES_MAX, BROWSER_OUTBOX_BYTES_MAX, NO_SHELL_OUTPUT_BYTES_MAX,
+    OUTPUT_QUEUE_BYTES_HIGH, POD_ANSWER_TIMEOUT, READ_BYTES_MAX, STATUS_LINGER,
+    STDIN_MESSAGE_BYTES_MAX,
 };
-use crate::refusal::{Row, StatusContext, classify_status, is_no_shell_exit};
+use crate::refusal::{BreakerEffect, Row, StatusContext, classify_status, is_no_shell_exit};
 use crate::session::ending::Ending;
 use crate::session::io::{Ask, BreakerVerdict, Event, IoFailure, Output, PodState, Transport};
 use crate::session::live::{Live, Phase, StdinEnd};
@@ -61,10 +62,10 @@ impl Live {
 
     pub(super) fn on_api_failed(&mut self, failure: IoFailure) {
         let Some(api) = self.api.as_ref() else { return };
-        if api.is_upgrading() {
+        if api.is_upgrading() && failure == IoFailure::Tls {
             self.on_dial_broken(failure);
         } else {
-            // A status may have arrived just before the reset: Go closes without reading.
+            // A refusal or a status may have come just before the reset: Go closes without reading.
             self.on_api_eof();
         }
     }
@@ -73,6 +74,8 @@ impl Live {
         if let Some(api) = self.api.as_mut() {
             api.outbox_mut().advance(len);
             self.on_dial_wrote();
+            // The latest of several pings is answered once the answer to the first is out.
+            self.on_api_bytes(&mut BytesMut::new(), 0);
         }
     }
 
@@ -82,33 +85,58 @@ impl Live {
             return;
         }
         loop {
+            let until_end = match self.stdin_end {
+                StdinEnd::Asked { after } => after.saturating_sub(self.bytes_stdin),
+                StdinEnd::Open | StdinEnd::Sent => u64::MAX,
+            };
+            if until_end == 0 {
+                if !self.end_stdin() {
+                    return;
+                }
+                continue;
+            }
             let Some(api) = self.api.as_mut() else { return };
             if api.outbox().len() >= API_OUTBOX_BYTES_MAX {
                 return;
             }
-            let Some(run) = self.stdin.pop(STDIN_MESSAGE_BYTES_MAX) else {
-                break;
+            let max = usize::try_from(until_end).unwrap_or(usize::MAX);
+            let Some(run) = self.stdin.pop(max.min(STDIN_MESSAGE_BYTES_MAX)) else {
+                return;
             };
             self.bytes_stdin = self.bytes_stdin.saturating_add(run.len() as u64);
             self.first_output = Vec::new();
             api.send_stdin(run);
         }
-        if self.stdin_end == StdinEnd::Asked {
-            self.stdin_end = StdinEnd::Sent;
-            let told = self.api.as_mut().is_none_or(api::ApiLeg::end_stdin);
-            if !told {
-                self.tell_error(ErrorCode::Protocol);
-            }
-        }
     }
 
-    /// Sends the terminal's latest size if the apiserver has not got it.
-    pub(super) fn send_size(&mut self) {
+    /// Acts on the browser's `eof`. False when that has to wait.
+    fn end_stdin(&mut self) -> bool {
+        if self.browser.outbox().len() >= BROWSER_OUTBOX_BYTES_MAX {
+            // The error it may cost has no room: whoever does not read gets no pile of them.
+            return false;
+        }
+        if self.api.as_mut().is_none_or(api::ApiLeg::end_stdin) {
+            self.stdin_end = StdinEnd::Sent;
+            self.stdin.clear();
+        } else {
+            self.stdin_end = StdinEnd::Open;
+            self.tell_error(ErrorCode::Protocol);
+        }
+        true
+    }
+
+    /// Sends the terminal's latest size if the apiserver has not got it. While one waits for the
+    /// socket, the next replaces whatever came in between.
+    pub(super) fn relay_size(&mut self) {
         if !matches!(self.phase, Phase::Settling | Phase::Open) || !self.size_unsent {
             return;
         }
-        if let (Some((cols, rows)), Some(api)) = (self.size, self.api.as_mut()) {
+        if let (Some((cols, rows)), Some(api)) = (self.size, self.api.as_mut())
+            && api.outbox().written() >= self.size_mark
+        {
             api.resize(cols, rows);
+            let outbox = api.outbox();
+            self.size_mark = outbox.written().saturating_add(outbox.len() as u64);
             self.size_unsent = false;
         }
     }
@@ -120,6 +148,8 @@ impl Live {
         self.pod_asked = false;
         self.timers.stop(Timer::Ask);
         match (state, self.phase) {
+            // A status that arrived always wins.
+            (PodState::Gone, _) if self.outcome.is_some() => self.finish_outcome(),
             (PodState::Gone, Phase::Open | Phase::Doubt) => {
                 self.end(Ending::of(CloseDetail::PodGone).truncated());
             }
@@ -225,13 +255,14 @@ impl Live {
                 return;
             }
             self.dial.may_have_run = false;
-        } else if is_v5 {
+        } else if verdict.breaker == BreakerEffect::Success {
             self.tell_breaker(BreakerVerdict::Success);
         }
         if verdict.failure.detail == CloseDetail::NoShell {
             self.dial.may_have_run = false;
         }
-        self.end(Ending::failure(&verdict.failure));
+        let ending = Ending::failure(&verdict.failure);
+        self.end(self.doubted(ending));
     }
 
     fn on_upstream_ended(&mut self) {
@@ -247,6 +278,7 @@ impl Live {
                 self.phase = Phase::Doubt;
                 self.timers.stop(Timer::Up);
                 self.timers.stop(Timer::Keepalive);
+                self.timers.stop(Timer::PodCheck);
                 self.ask_pod();
             }
             Phase::Doubt | Phase::Flushing | Phase::Closing | Phase::Over => {}
@@ -256,18 +288,25 @@ impl Live {
     /// Output and status are complete: the process's own end.
     fn finish_outcome(&mut self) {
         if let Some(ending) = self.outcome.take() {
-            let v5 = self.dial.transport() == Transport::WebSocketV5;
-            let doubt = v5 && self.paused_lately();
-            self.end(if doubt {
-                ending.truncation_unknown()
-            } else {
-                ending
-            });
+            self.end(self.doubted(ending));
+        }
+    }
+
+    /// On v5 the apiserver drops a slow reader's tail and reports a status all the same.
+    pub(super) fn doubted(&self, ending: Ending) -> Ending {
+        let is_v5 = self.dial.transport() == Transport::WebSocketV5;
+        if is_v5 && self.paused_lately() {
+            ending.truncation_unknown()
+        } else {
+            ending
         }
     }
 
     fn on_api_broken(&mut self, error: api::Error) {
-        if self.phase == Phase::Dialing && matches!(error, api::Error::Http(_)) {
+        if self.outcome.is_some() {
+            // What breaks behind the status breaks nothing any more.
+            self.finish_outcome();
+        } else if self.phase == Phase::Dialing && matches!(error, api::Error::Http(_)) {
             self.on_dial_garbage();
         } else {
             let detail = CloseDetail::ProtocolError;
