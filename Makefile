@@ -12,7 +12,7 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 PROGRAM = $(CARGO_TARGET_DIR)/release/periscope
 
 # What `make test` runs, cheapest first, each of them a target of its own.
-PARTS := fmt test-web e2e-ui lint test-core fuzz-replay mutants test-server e2e docs
+PARTS := fmt test-web e2e-ui lint test-core fuzz-replay autobahn mutants test-server e2e docs
 
 CORE_FEATURES = $(shell awk '/^\[/ { inside = ($$0 == "[features]") } inside && /^[a-z]/ { print $$1 }' core/Cargo.toml)
 
@@ -56,6 +56,10 @@ fuzz-replay: ## every committed input of the fuzz targets, three feeds each, wit
 .PHONY: fuzz
 fuzz: ## the fuzz targets under libFuzzer, SECONDS each (60); TARGETS="ws spdy" for some of them
 	fuzz/run.sh $(or $(SECONDS),60) $(TARGETS)
+
+.PHONY: autobahn
+autobahn: ## both roles of our WebSocket against the Autobahn test suite (needs python2.7)
+	tools/autobahn.sh
 
 .PHONY: mutants
 mutants: ## the session broken in thirteen ways, each of which the simulation must catch
