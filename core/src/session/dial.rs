@@ -289,7 +289,9 @@ impl Live {
     /// Both better transports were refused by an answer, and nothing can have run.
     fn may_try_v4(&self, verdict: &Verdict) -> bool {
         let may_run_twice = self.config.own_command && verdict.may_have_run;
-        self.dial.v5_refused && verdict.answered && !may_run_twice
+        // After SPDY's 101 its transport was not refused, whatever came then.
+        let refused = verdict.answered && !self.dial.upgraded;
+        self.dial.v5_refused && refused && !may_run_twice
     }
 
     fn verdict_of(&self, answer: &refusal::Answer<'_>) -> Verdict {

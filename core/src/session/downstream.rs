@@ -177,6 +177,8 @@ impl Live {
     }
 
     fn on_eof(&mut self) {
+        // Whoever types Ctrl-D is there.
+        self.on_activity();
         if self.stdin_end != StdinEnd::Open {
             return;
         }

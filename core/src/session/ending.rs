@@ -129,9 +129,14 @@ impl Live {
         }
     }
 
+    /// Whether the session is over soon, whatever the browser does.
+    pub(super) fn is_flush_bounded(&self) -> bool {
+        self.timers.is_set(Timer::Flush) || self.timers.is_set(Timer::Close)
+    }
+
     /// From now on what is queued gets no more time than on any end that is not the process's own.
     fn bound_flush(&mut self) {
-        if !self.timers.is_set(Timer::Flush) && !self.timers.is_set(Timer::Close) {
+        if !self.is_flush_bounded() {
             self.timers.set(Timer::Flush, self.now.after(FLUSH_TIMEOUT));
         }
     }
@@ -177,14 +182,6 @@ impl Live {
 
     /// The peer's Close did not come.
     pub(super) fn on_close_timeout(&mut self) {
-        self.over(false);
-    }
-
-    /// The browser took nothing of the process's last output for too long.
-    pub(super) fn give_up(&mut self) {
-        if let Some(ending) = self.ending.as_mut() {
-            ending.truncated = Some(true);
-        }
         self.over(false);
     }
 

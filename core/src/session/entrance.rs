@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
+use crate::code::ErrorCode;
 use crate::http::{RequestHead, ServerUpgrade};
 use crate::limits::{ASK_TIMEOUT, CLOSE_TIMEOUT, HEAD_TIMEOUT};
 use crate::outbox::Outbox;
@@ -57,7 +58,7 @@ impl Entrance {
                 Step::Reading => match self.upgrade.receive(data) {
                     Ok(None) => {}
                     Ok(Some(head)) => self.on_head(head),
-                    Err(error) => self.refuse(error.status(), "E_INVALID_REQUEST"),
+                    Err(error) => self.refuse(error.status(), ErrorCode::InvalidRequest),
                 },
                 // Early frames wait for the session.
                 Step::Asking | Step::Admitted(_) => {}
@@ -96,7 +97,7 @@ impl Entrance {
         }
         if self.timers.pop_due(self.now).is_some() {
             match self.step {
-                Step::Asking => self.refuse(503, "E_INTERNAL"),
+                Step::Asking => self.refuse(500, ErrorCode::Internal),
                 // Half a head is no request: there is nothing to answer.
                 Step::Reading | Step::Admitted(_) | Step::Refusing | Step::Over => {
                     self.finish(Output::Abort { leg: Leg::Browser });
@@ -149,12 +150,13 @@ impl Entrance {
                 self.step = Step::Admitted(config);
             }
             // The host may admit anything; only a WebSocket can have a shell.
-            Err(_) => self.refuse(400, "E_INVALID_REQUEST"),
+            Err(_) => self.refuse(400, ErrorCode::InvalidRequest),
         }
     }
 
-    fn refuse(&mut self, status: u16, code: &str) {
-        self.refuse_with(status, &format!("{{\"error\":\"{code}\"}}"));
+    fn refuse(&mut self, status: u16, code: ErrorCode) {
+        let body = serde_json::json!({ "error": code.as_str(), "message": code.message() });
+        self.refuse_with(status, &body.to_string());
     }
 
     fn refuse_with(&mut self, status: u16, body: &str) {

@@ -124,7 +124,8 @@ impl Live {
 
     pub(super) fn on_stall(&mut self) {
         if self.is_ending() {
-            self.give_up();
+            // The browser took nothing of the process's last words for too long.
+            self.over(false);
         } else {
             self.end(Ending::of(CloseDetail::Stalled));
         }
@@ -187,6 +188,9 @@ impl Live {
     }
 
     pub(super) fn on_drain(&mut self, seconds: u64) {
+        if self.is_flush_bounded() {
+            return;
+        }
         if self.phase == Phase::Closing || !self.is_up() || seconds == 0 {
             self.end(Ending::of(CloseDetail::Drain));
             return;

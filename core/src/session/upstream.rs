@@ -34,8 +34,8 @@ impl Live {
             match api.receive(data, room.min(READ_BYTES_MAX)) {
                 Ok(None) => return,
                 Ok(Some(event)) => self.on_api_event(event),
-                Err(error) => {
-                    self.on_api_broken(error);
+                Err(_) => {
+                    self.on_api_broken();
                     data.clear();
                     return;
                 }
@@ -52,7 +52,7 @@ impl Live {
                 // No head, or half of one.
                 Ok(None) if upgrading => return self.on_dial_broken(IoFailure::Reset),
                 Ok(None) => return,
-                Err(error) => return self.on_api_broken(error),
+                Err(_) => return self.on_api_broken(),
             }
             if upgrading {
                 return;
@@ -302,11 +302,12 @@ impl Live {
         }
     }
 
-    fn on_api_broken(&mut self, error: api::Error) {
+    fn on_api_broken(&mut self) {
         if self.outcome.is_some() {
             // What breaks behind the status breaks nothing any more.
             self.finish_outcome();
-        } else if self.phase == Phase::Dialing && matches!(error, api::Error::Http(_)) {
+        } else if self.phase == Phase::Dialing {
+            // No answer to the upgrade, or, on SPDY, nothing that could be its last reply.
             self.on_dial_garbage();
         } else {
             let detail = CloseDetail::ProtocolError;

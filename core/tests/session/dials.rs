@@ -3,7 +3,7 @@
 
 use periscope_core::code::CloseDetail;
 use periscope_core::http::SecretValue;
-use periscope_core::session::{Answer, DialFailure, Dialed, Order};
+use periscope_core::session::{Answer, BreakerVerdict, DialFailure, Dialed, Order};
 
 use crate::rig::{Act, Rig, SPDY, V4, V5, millis, secs};
 
@@ -52,6 +52,33 @@ fn a_spdy_dial_ends_with_its_last_reply_and_not_with_its_101() {
     rig.until_over();
     assert_eq!(rig.text("error")["code"], "E_CLUSTER_UNREACHABLE");
     assert!(rig.end().started, "the streams are there: it may have run");
+}
+
+#[test]
+fn garbage_or_an_end_between_spdys_101_and_its_last_reply_is_an_unreachable_cluster() {
+    let faults: [Act<'_>; 3] = [
+        &|rig| rig.api_says(&[0xff; 40]),
+        &|rig| rig.api_eof(),
+        &|rig| rig.api_says(&[0x80, 3, 0, 7, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0]),
+    ];
+    for (index, fault) in faults.into_iter().enumerate() {
+        let mut rig = Rig::new(|_| {});
+        rig.refuse(403, "");
+        rig.connect();
+        rig.api_says(b"HTTP/1.1 101 X\r\nUpgrade: SPDY/3.1\r\nConnection: Upgrade\r\nX-Stream-Protocol-Version: v4.channel.k8s.io\r\n\r\n");
+        assert_eq!(rig.breaker(), Some(BreakerVerdict::Failure));
+        fault(&mut rig);
+        assert_eq!(rig.dialing(), None, "{index}: SPDY was not refused");
+        rig.until_over();
+        assert_eq!(rig.text("error")["code"], "E_CLUSTER_UNREACHABLE");
+        assert_eq!(rig.end().detail, CloseDetail::Unreachable, "{index}");
+        let told = rig
+            .log
+            .iter()
+            .filter(|line| line.starts_with("attempt Spdy"));
+        assert_eq!(told.count(), 1, "{index}: every dial has its line");
+        assert!(rig.end().started);
+    }
 }
 
 #[test]

@@ -282,6 +282,20 @@ fn a_process_that_ends_in_the_drain_ends_by_itself() {
 }
 
 #[test]
+fn a_session_that_is_ending_is_not_warned_of_a_drain() {
+    let mut rig = Rig::up(V5, |_| {});
+    rig.browser_takes = 3;
+    rig.prints(&vec![b'y'; 10_000]);
+    rig.order(Order::End(CloseDetail::AdminKill));
+    rig.order(Order::Drain { seconds: 10 });
+    rig.browser_takes = usize::MAX;
+    rig.pump();
+    assert!(!rig.has_text("drain"));
+    rig.until_over();
+    assert_eq!(rig.end().detail, CloseDetail::AdminKill);
+}
+
+#[test]
 fn only_the_first_end_counts() {
     let mut rig = Rig::up(V5, |_| {});
     rig.browser_takes = 0;

@@ -185,6 +185,16 @@ fn a_browser_that_takes_nothing_after_the_process_own_end_is_given_up_after_60_s
 }
 
 #[test]
+fn words_that_are_no_output_are_no_truncation() {
+    let mut rig = Rig::up(V4, |_| {});
+    rig.prints(b"all of it");
+    rig.browser_takes = 0;
+    rig.exits(0);
+    assert_eq!(rig.until_over(), secs(60));
+    assert_eq!(rig.end().truncated, Some(false));
+}
+
+#[test]
 fn after_the_process_own_end_a_closed_window_counts_as_a_stall() {
     let mut rig = Rig::up(V4, |config| config.flow_ack = true);
     rig.prints(&vec![b'y'; 300_000]);

@@ -110,7 +110,9 @@ fn a_head_has_ten_seconds_and_the_host_fifteen() {
     rig.advance(millis(14_999));
     assert_eq!(rig.count("over"), 0);
     rig.advance(millis(1));
-    assert!(raw(&rig).starts_with("HTTP/1.1 503 "), "{}", raw(&rig));
+    assert!(raw(&rig).starts_with("HTTP/1.1 500 "), "{}", raw(&rig));
+    assert!(raw(&rig).contains(r#""error":"E_INTERNAL""#));
+    assert!(raw(&rig).contains(r#""message":""#));
     rig.in_order(&["over"]);
     rig.answer(Answer::Admitted(Box::new(config())));
     assert_eq!(rig.count("dial WebSocketV5"), 0, "too late");

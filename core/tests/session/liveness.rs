@@ -1,7 +1,7 @@
 //! Idle, heartbeat, stall, keepalive and the look at the pod, at their exact instants.
 
 use periscope_core::code::CloseDetail;
-use periscope_core::session::{IoFailure, Leg, PodState};
+use periscope_core::session::{Input, IoFailure, Leg, PodState, Transport};
 
 use crate::rig::{Rig, SPDY, V4, V5, millis, secs};
 
@@ -41,6 +41,85 @@ fn bytes_of_either_side_are_activity_and_clear_the_warning() {
         assert_eq!(rig.at("browser: idle_warn"), from + secs(570));
         assert_eq!(rig.at("browser: closed"), from + secs(600));
         assert_eq!(rig.count("browser: idle_clear"), 0);
+    }
+}
+
+#[test]
+fn an_eof_is_activity() {
+    for tty in [true, false] {
+        let mut rig = Rig::up(V5, |config| config.tty = tty);
+        rig.advance(secs(580));
+        rig.says(r#"{"type":"eof"}"#);
+        assert!(rig.has_text("idle_clear"));
+    }
+}
+
+#[test]
+fn a_warning_that_fires_late_rounds_up() {
+    let mut rig = Rig::up(V5, |config| {
+        config.timing.heartbeat = secs(10_000);
+    });
+    rig.prints(b"x");
+    rig.now = rig.now.after(secs(570) + millis(900));
+    rig.input(Input::Timeout);
+    assert_eq!(rig.text("idle_warn")["secondsRemaining"], 30);
+    // The end is not put off by that.
+    rig.until_over();
+    assert_eq!(rig.at("browser: closed"), secs(600) + millis(500));
+}
+
+#[test]
+fn a_clock_that_goes_back_stands_still() {
+    let mut rig = Rig::up(V5, |_| {});
+    rig.advance(secs(100));
+    rig.pong(); // the session has seen this instant
+    let now = rig.now;
+    rig.now = periscope_core::time::Instant::ZERO;
+    rig.types(b"x");
+    rig.prints(b"x");
+    rig.now = now;
+    rig.advance(millis(569_999));
+    assert!(!rig.has_text("idle_warn"));
+    rig.advance(millis(1));
+    assert!(rig.has_text("idle_warn"));
+}
+
+#[test]
+fn a_close_or_goaway_without_a_status_is_an_end_without_a_status() {
+    let goaway = [0x80, 3, 0, 7, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0];
+    let cases: [(Transport, &[u8]); 3] = [
+        (V5, &[0x88, 2, 3, 0xe8]),
+        (V4, &[0x88, 2, 3, 0xe8]),
+        (SPDY, &goaway),
+    ];
+    for (first, bytes) in cases {
+        let mut rig = Rig::up(first, |_| {});
+        rig.api_says(bytes);
+        rig.in_order(&["abort api", "ask pod"]);
+        rig.pod(PodState::Same);
+        rig.until_over();
+        assert_eq!(rig.end().detail, CloseDetail::TransportError, "{first:?}");
+        assert_eq!(rig.end().truncated, Some(true));
+        assert_eq!(rig.end().exit_code, None);
+    }
+}
+
+#[test]
+fn an_empty_or_broken_status_is_never_a_success() {
+    let mut empty = vec![0x82, 1, 3];
+    empty.extend_from_slice(&[0x88, 2, 3, 0xe8]);
+    for first in [V5, V4] {
+        let mut rig = Rig::up(first, |_| {});
+        rig.api_says(&empty);
+        rig.pod(PodState::Same);
+        rig.until_over();
+        assert_eq!(rig.end().detail, CloseDetail::TransportError);
+        let mut rig = Rig::up(first, |_| {});
+        rig.api_says(&[0x82, 3, 3, b'{', b'}']);
+        rig.until_over();
+        assert_eq!(rig.end().detail, CloseDetail::ProtocolError);
+        assert_eq!(rig.text("error")["code"], "E_INTERNAL");
+        assert_eq!(rig.end().exit_code, None);
     }
 }
 
