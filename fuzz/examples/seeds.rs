@@ -7,6 +7,7 @@
 //! written out here. The file names say where a seed came from; inputs that libFuzzer found beyond
 //! them have a hash for a name.
 #![allow(
+    clippy::enum_glob_use,
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::print_stdout,
@@ -19,6 +20,8 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use periscope_fuzz::session::operation::Operation::{self, *};
+use periscope_fuzz::session::operation::{Setup, encode};
 
 /// Bytes of a conversation that become a seed.
 const SEED_BYTES_MAX: usize = 2048;
@@ -42,6 +45,7 @@ fn main() {
         seeds.of_capture(&path);
     }
     seeds.of_texts();
+    seeds.of_sessions();
     println!("{} seeds", seeds.count);
 }
 
@@ -172,6 +176,104 @@ impl Seeds {
         .enumerate()
         {
             self.add("query", &format!("browser-{index}"), &[], text.as_bytes());
+        }
+    }
+
+    fn of_sessions(&mut self) {
+        const LISTENING: u8 = 1;
+        const TTY: u8 = 2;
+        const ACK: u8 = 4;
+        const SPDY: u8 = 16;
+        const ALIVE: u8 = 32 | 128;
+        let bytes = |text: &str| text.as_bytes().to_vec();
+        let up = || vec![Connect, Accept(0), Wait(2)];
+        let work = || {
+            vec![
+                Output(1, 1, bytes("$ ")),
+                Type(bytes("ls\n")),
+                Resize(132, 43),
+            ]
+        };
+        let handshake = vec![Request, Admit(0)];
+        let exit = || vec![Output(1, 3, bytes("a b\n")), Status(0), ApiEnd(0)];
+        let refused = vec![Connect, Refuse(7)];
+        let flood = vec![Output(1, 255, vec![b'x'; 255]); 4];
+        let runs: [(&str, u8, Vec<Vec<Operation>>); 14] = [
+            ("v5", TTY | ALIVE, vec![up(), work(), exit()]),
+            (
+                "v5-listening",
+                LISTENING | TTY | ALIVE,
+                vec![handshake, up(), work(), exit()],
+            ),
+            ("not-admitted", LISTENING, vec![vec![Request, Admit(1)]]),
+            (
+                "spdy",
+                SPDY | ALIVE,
+                vec![up(), work(), vec![Eof, Status(1), ApiEnd(15)]],
+            ),
+            (
+                "spdy-late-replies",
+                SPDY | TTY,
+                vec![
+                    vec![Connect, Accept(4), Reply, Wait(1)],
+                    work(),
+                    vec![Status(2), ApiEnd(8)],
+                ],
+            ),
+            (
+                "v4-last",
+                TTY | ALIVE,
+                vec![refused.clone(), refused, up(), work(), exit()],
+            ),
+            (
+                "fresh-credentials",
+                ALIVE,
+                vec![vec![Connect, Refuse(0)], up(), exit()],
+            ),
+            (
+                "not-started",
+                TTY | ALIVE,
+                vec![vec![Connect, Accept(0), Status(3)], up(), exit()],
+            ),
+            ("no-shell", 0, vec![up(), vec![Status(4), ApiEnd(0)]]),
+            (
+                "pod-gone",
+                TTY | ALIVE,
+                vec![up(), work(), vec![ApiGone(1), Pod(0)]],
+            ),
+            (
+                "acknowledged",
+                TTY | ACK | ALIVE,
+                vec![up(), flood.clone(), vec![Ack(0), Ack(1), Ack(2)]],
+            ),
+            (
+                "slow-browser",
+                TTY,
+                vec![
+                    up(),
+                    vec![BrowserTakes(300)],
+                    flood,
+                    vec![Wait(5), BrowserTakes(9000), Wait(6)],
+                ],
+            ),
+            (
+                "ordered",
+                TTY | ALIVE,
+                vec![up(), vec![Drain(9), Wait(3), End(1)]],
+            ),
+            (
+                "idle",
+                TTY | ALIVE,
+                vec![
+                    up(),
+                    work(),
+                    vec![Wait(7), Type(bytes("x")), Wait(7), Wait(6)],
+                ],
+            ),
+        ];
+        for (name, flags, parts) in runs {
+            let input = encode(Setup { flags, step: 4 }, &parts.concat());
+            self.add("session", name, &[], &input);
         }
     }
 }

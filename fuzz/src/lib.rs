@@ -19,6 +19,7 @@ mod channel;
 mod exec_server;
 mod feeds;
 mod http;
+pub mod session;
 mod spdy;
 mod texts;
 mod ws;
@@ -26,6 +27,7 @@ mod ws;
 pub use channel::channel;
 pub use exec_server::exec_server;
 pub use http::http;
+pub use session::session;
 pub use spdy::spdy;
 pub use texts::{console, query, resize, status};
 pub use ws::ws;
@@ -34,13 +36,14 @@ pub use ws::ws;
 pub type Target = fn(&[u8]);
 
 /// Every target by its name, which is also the name of its corpus folder.
-pub const TARGETS: [(&str, Target); 9] = [
+pub const TARGETS: [(&str, Target); 10] = [
     ("channel", channel),
     ("console", console),
     ("exec_server", exec_server),
     ("http", http),
     ("query", query),
     ("resize", resize),
+    ("session", session),
     ("spdy", spdy),
     ("status", status),
     ("ws", ws),
