@@ -8,6 +8,7 @@
 )]
 
 mod dials;
+mod driver;
 mod ends;
 mod flow;
 mod listening;
