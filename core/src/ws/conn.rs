@@ -6,7 +6,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-use super::header::{CONTROL_PAYLOAD_BYTES_MAX, HEADER_BYTES_MAX, Header, Opcode};
+use super::header::{CONTROL_PAYLOAD_BYTES_MAX, Header, Opcode};
 use super::utf8::Utf8Check;
 use super::{Error, Event, Kind, Misuse, close, mask};
 use crate::limits::{WS_COPY_BYTES_MAX, WS_PREFIX_BYTES_MAX};
@@ -68,7 +68,9 @@ impl WebSocket {
         if let Some(error) = self.failed {
             return Err(error);
         }
-        self.send_held_pong(out);
+        if self.pong.held.is_some() {
+            self.send_held_pong(out);
+        }
         let received = self.receive_unless_failed(input, payload_max, out);
         if let Err(error) = received {
             self.failed = Some(error);
@@ -90,9 +92,11 @@ impl WebSocket {
         }
         self.check_open()?;
         let len = prefix.len().saturating_add(payload.len());
-        let (mut head, mask) = self.begin_frame(Opcode::Data(kind), len);
+        let is_copied = payload.len() <= WS_COPY_BYTES_MAX;
+        let room = if is_copied { len } else { prefix.len() };
+        let (mut head, mask) = self.begin_frame(Opcode::Data(kind), len, room);
         mask_append(&mut head, mask, 0, prefix);
-        if payload.len() <= WS_COPY_BYTES_MAX {
+        if is_copied {
             mask_append(&mut head, mask, prefix.len() as u64, &payload);
             out.push(head.freeze());
         } else {
@@ -193,6 +197,9 @@ impl WebSocket {
             if header.opcode.is_control() {
                 return self.receive_control(&header, used, input, out);
             }
+            if let Some(event) = self.receive_whole(&header, used, input, payload_max)? {
+                return Ok(Some(event));
+            }
             self.begin_data_frame(&header)?;
             input.advance(used);
             // An empty frame has no runs. It is an event only if its message ends here.
@@ -200,6 +207,43 @@ impl WebSocket {
                 return self.pass_on(BytesMut::new(), true);
             }
         }
+    }
+
+    /// Takes a message of one frame that is all there: the keystroke and the prompt, which need
+    /// none of the state that a message in parts does.
+    fn receive_whole(
+        &self,
+        header: &Header,
+        used: usize,
+        input: &mut BytesMut,
+        payload_max: usize,
+    ) -> Result<Option<Event>, Error> {
+        let Opcode::Data(kind) = header.opcode else {
+            return Ok(None);
+        };
+        let there = input.len().saturating_sub(used).min(payload_max) as u64;
+        let is_whole = header.is_final && self.message.is_none() && header.len <= there;
+        if !is_whole || header.len > self.message_bytes_max {
+            return Ok(None);
+        }
+        // What is there fits a usize.
+        let Ok(len) = usize::try_from(header.len) else {
+            return Ok(None);
+        };
+        input.advance(used);
+        let mut payload = input.split_to(len);
+        if let Some(key) = header.mask {
+            mask::apply(key, 0, &mut payload);
+        }
+        if kind == Kind::Text && str::from_utf8(&payload).is_err() {
+            return Err(Error::NotUtf8);
+        }
+        Ok(Some(Event::Data {
+            kind,
+            payload,
+            first: true,
+            last: true,
+        }))
     }
 
     /// RFC 6455 §5.4: a message is one data frame, then continuations up to the final one.
@@ -346,27 +390,29 @@ impl WebSocket {
         }
     }
 
-    /// Starts a final frame: its header, in a buffer with room for a small payload, and its mask.
-    fn begin_frame(&mut self, opcode: Opcode, len: usize) -> (BytesMut, Option<[u8; 4]>) {
+    /// Starts a final frame with `len` bytes of payload: its header, in a buffer with room for just
+    /// `room` bytes more, and its mask. A buffer that is full when it is shared costs one
+    /// allocation, any other costs two.
+    fn begin_frame(
+        &mut self,
+        opcode: Opcode,
+        len: usize,
+        room: usize,
+    ) -> (BytesMut, Option<[u8; 4]>) {
         let mask = self.role.next_mask();
-        let room = if len <= WS_COPY_BYTES_MAX.saturating_add(WS_PREFIX_BYTES_MAX) {
-            len
-        } else {
-            WS_PREFIX_BYTES_MAX
-        };
-        let mut head = BytesMut::with_capacity(HEADER_BYTES_MAX.saturating_add(room));
-        Header {
+        let header = Header {
             is_final: true,
             opcode,
             mask,
             len: len as u64,
-        }
-        .encode(&mut head);
+        };
+        let mut head = BytesMut::with_capacity(header.encoded_len().saturating_add(room));
+        header.encode(&mut head);
         (head, mask)
     }
 
     fn whole_frame(&mut self, opcode: Opcode, payload: &[u8]) -> Bytes {
-        let (mut frame, mask) = self.begin_frame(opcode, payload.len());
+        let (mut frame, mask) = self.begin_frame(opcode, payload.len(), payload.len());
         mask_append(&mut frame, mask, 0, payload);
         frame.freeze()
     }

@@ -143,6 +143,17 @@ impl Header {
         )))
     }
 
+    /// How many bytes [`Self::encode`] writes.
+    pub(super) fn encoded_len(&self) -> usize {
+        let length_bytes = match (u8::try_from(self.len), u16::try_from(self.len)) {
+            (Ok(len), _) if len < 126 => 0,
+            (_, Ok(_)) => 2,
+            _ => 8,
+        };
+        let mask_bytes = if self.mask.is_some() { 4 } else { 0 };
+        2_usize + length_bytes + mask_bytes
+    }
+
     /// Encodes this header with the shortest length form (RFC 6455 §5.2).
     pub(super) fn encode(&self, out: &mut impl bytes::BufMut) {
         out.put_u8(if self.is_final { 0x80 } else { 0 } | self.opcode.bits());
@@ -163,9 +174,6 @@ impl Header {
         }
     }
 }
-
-/// The longest header: two bytes, eight of length, four of mask.
-pub(super) const HEADER_BYTES_MAX: usize = 14;
 
 #[cfg(test)]
 mod tests {
@@ -248,7 +256,7 @@ mod tests {
             let header = Header { is_final, opcode, mask, len };
             let mut bytes = Vec::new();
             header.encode(&mut bytes);
-            prop_assert!(bytes.len() <= HEADER_BYTES_MAX);
+            prop_assert_eq!(bytes.len(), header.encoded_len());
             let is_masked = mask.is_some();
             prop_assert_eq!(Header::decode(&bytes, is_masked), Ok(Some((header, bytes.len()))));
             for end in 0..bytes.len() {
