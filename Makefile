@@ -91,6 +91,11 @@ $(WEB)/node_modules/.ready: $(WEB)/package.json $(WEB)/package-lock.json
 	cd $(WEB) && npm ci --no-audit --no-fund
 	touch $@
 
+.PHONY: bench
+bench: ## our codecs against three other crates; prints ratios and writes docs/benchmarks.md
+	taskset -c 0 cargo bench --locked --manifest-path core/benches/Cargo.toml --bench websocket
+	cargo run --locked --release --manifest-path core/benches/Cargo.toml --bin report -- docs/benchmarks.md
+
 .PHONY: docs
 docs: ## rustdoc of the core, private items too, without warnings; pages in step with code and manifests
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --locked -p periscope-core --all-features --no-deps --document-private-items
