@@ -1,5 +1,6 @@
 //! A whole session: whatever both peers, the host and the clock do, in any order.
 
+mod acts;
 pub mod operation;
 mod peers;
 mod socket;
