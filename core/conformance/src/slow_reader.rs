@@ -4,8 +4,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use periscope_core::channel::Stream;
 use periscope_core::limits::{
-    ACK_WINDOW_BYTES, API_OUTBOX_BYTES_MAX, BROWSER_OUTBOX_BYTES_MAX, OUTPUT_QUEUE_BYTES_HIGH,
-    READ_BYTES_MAX, STDIN_MESSAGE_BYTES_MAX, STDIN_QUEUE_BYTES_MAX,
+    ACK_WINDOW_BYTES, API_OUTBOX_BYTES_MAX, OUTPUT_QUEUE_BYTES_HIGH, READ_BYTES_MAX,
+    STDIN_MESSAGE_BYTES_MAX, STDIN_QUEUE_BYTES_MAX,
 };
 use periscope_core::session::{Leg, Order, Transport};
 
@@ -108,7 +108,7 @@ pub fn a_flood_nobody_reads_is_held_in_bounds_and_arrives_complete<R: Runtime>()
         );
         assert_eq!(rest.detail(), "process_exit", "{transport:?}");
         assert_eq!(report.summary().bytes_stdout, FLOOD as u64);
-        let bound = OUTPUT_QUEUE_BYTES_HIGH + BROWSER_OUTBOX_BYTES_MAX + READ_BYTES_MAX + HEADS;
+        let bound = OUTPUT_QUEUE_BYTES_HIGH + READ_BYTES_MAX + HEADS;
         let peak = fullness.peak;
         assert!(peak >= OUTPUT_QUEUE_BYTES_HIGH, "never full: {peak}");
         assert!(peak <= bound, "{transport:?}: {peak} bytes were held");

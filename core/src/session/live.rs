@@ -294,6 +294,13 @@ impl Live {
         self.watch_stall();
     }
 
+    /// Output the gateway holds: its queue and what is framed already.
+    pub(super) fn output_waiting(&self) -> usize {
+        self.output
+            .len()
+            .saturating_add(self.browser.outbox().len())
+    }
+
     /// Backpressure: reading from the apiserver pauses while too much output waits.
     fn set_paused(&mut self) {
         let limit = if self.paused {
@@ -301,7 +308,7 @@ impl Live {
         } else {
             OUTPUT_QUEUE_BYTES_HIGH
         };
-        let paused = self.output.len() >= limit;
+        let paused = self.output_waiting() >= limit;
         if self.paused {
             self.paused_at = Some(self.now);
             if !paused {

@@ -23,7 +23,7 @@ impl Live {
         }
         loop {
             self.set_room();
-            let room = OUTPUT_QUEUE_BYTES_HIGH.saturating_sub(self.output.len());
+            let room = OUTPUT_QUEUE_BYTES_HIGH.saturating_sub(self.output_waiting());
             let Some(api) = self.api.as_mut() else {
                 data.clear();
                 return;
