@@ -188,8 +188,8 @@ async fn idle_warns_after_570_seconds_and_ends_after_600() {
     let seen = play(Manners::Polite, b"$".to_vec(), None).await;
     assert_eq!(seen.end.detail, CloseDetail::Idle);
     about(seen.at("idle_warn"), Duration::from_secs(570));
-    about(seen.at("closed"), Duration::from_secs(600));
-    about(seen.lasted, Duration::from_secs(600));
+    about(seen.at("closed"), Duration::from_mins(10));
+    about(seen.lasted, Duration::from_mins(10));
 }
 
 #[tokio::test(start_paused = true)]
