@@ -117,7 +117,7 @@ async fn the_log_tells_transports_breaker_and_caps_and_no_byte_of_a_terminal() {
     );
     assert_eq!(
         lines("exec.cap.hit")[0],
-        "exec.cap.hit cap=user cluster=modern limit=1 active=1"
+        "exec.cap.hit cap=user cluster=modern limit=1 active=1 dry_run=false"
     );
     assert_eq!(lines("exec.session.start").len(), 4);
     let ends = lines("exec.session.end");

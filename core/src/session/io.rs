@@ -239,6 +239,15 @@ pub enum BreakerVerdict {
     Success,
 }
 
+/// Terminal bytes a session has carried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Carried {
+    /// Bytes of stdin sent to the apiserver.
+    pub stdin: u64,
+    /// Bytes of stdout and stderr taken from the apiserver.
+    pub stdout: u64,
+}
+
 /// How a session ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {

@@ -13,7 +13,7 @@ use crate::outbox::Outbox;
 use crate::session::config::Config;
 use crate::session::dial::DialState;
 use crate::session::ending::Ending;
-use crate::session::io::{Answer, Event, Input, Leg, Order, Output, Transport};
+use crate::session::io::{Answer, Carried, Event, Input, Leg, Order, Output, Transport};
 use crate::session::liveness::{Heartbeat, Keepalive};
 use crate::session::queue::ByteQueue;
 use crate::session::timers::{Timer, Timers};
@@ -257,6 +257,13 @@ impl Live {
 
     pub(super) fn transport(&self) -> Transport {
         self.dial.transport()
+    }
+
+    pub(super) fn carried(&self) -> Carried {
+        Carried {
+            stdin: self.bytes_stdin,
+            stdout: self.bytes_stdout,
+        }
     }
 
     pub(super) fn held_bytes(&self) -> usize {

@@ -30,8 +30,8 @@ mod upstream;
 
 pub use config::{Config, Identity, Timing};
 pub use io::{
-    Answer, Ask, BreakerVerdict, Dial, DialFailure, Dialed, Event, Input, IoFailure, Leg, Order,
-    Output, PodState, Summary, Transport,
+    Answer, Ask, BreakerVerdict, Carried, Dial, DialFailure, Dialed, Event, Input, IoFailure, Leg,
+    Order, Output, PodState, Summary, Transport,
 };
 pub use live::Phase;
 
@@ -150,6 +150,14 @@ impl Session {
         match &self.stage {
             Stage::Live(live) => Some(live.transport()),
             Stage::Entrance(_) => None,
+        }
+    }
+
+    /// Terminal bytes carried so far, for metrics.
+    pub fn carried(&self) -> Carried {
+        match &self.stage {
+            Stage::Live(live) => live.carried(),
+            Stage::Entrance(_) => Carried::default(),
         }
     }
 

@@ -21,6 +21,7 @@ use super::exec::Wish;
 use super::identity::Identity;
 use super::kube::{KubeError, PodPage, ResourceAttributes};
 use super::login::{Credential, Login};
+use super::metrics::Cap;
 use super::origin::OriginCheck;
 use super::registry::Cluster;
 use super::respond::ApiError;
@@ -181,8 +182,7 @@ fn check(
     shell.tty = Some(query.tty);
     check_origin(gateway, parts, login, purpose)?;
     let identity = gateway
-        .authorization
-        .identity(&login.subject)
+        .identity_of(&login.subject)
         .map_err(rest::no_identity)?;
     shell.k8s_identity = Some(KubernetesIdentity::new(&identity, cluster.backend.as_str()));
     let target = Target {
@@ -199,7 +199,7 @@ fn check(
             let slot = gateway
                 .sessions
                 .reserve(&target)
-                .map_err(|refusal| no_slot(cluster, refusal))?;
+                .map_err(|refusal| no_slot(gateway, cluster, refusal, purpose))?;
             if gateway.is_draining() {
                 return Err(draining(gateway));
             }
@@ -209,7 +209,7 @@ fn check(
             gateway
                 .sessions
                 .check(&target)
-                .map_err(|refusal| no_slot(cluster, refusal))?;
+                .map_err(|refusal| no_slot(gateway, cluster, refusal, purpose))?;
             rest::spend_request(gateway, login)?;
             None
         }
@@ -364,19 +364,32 @@ fn draining(gateway: &Gateway) -> ApiError {
     ApiError::new(ErrorCode::Drain).retry_after(gateway.drain.as_secs())
 }
 
-fn no_slot(cluster: &Cluster, refusal: NoSlot) -> ApiError {
+fn no_slot(gateway: &Gateway, cluster: &Cluster, refusal: NoSlot, purpose: Purpose) -> ApiError {
     let name = cluster.name.as_str();
+    let dry_run = purpose == Purpose::DryRun;
     let listed = |sessions| serde_json::to_value(sessions).unwrap_or(Value::Null);
     match refusal {
         NoSlot::User { limit, active } => {
-            log::info!(cap = "user", cluster = name, limit = u64::from(limit), active = active.len() as u64; "exec.cap.hit");
+            let count = active.len() as u64;
+            log::info!(
+                cap = Cap::User.as_str(), cluster = name, limit = u64::from(limit),
+                active = count, dry_run = dry_run;
+                "exec.cap.hit"
+            );
+            gateway.metrics.on_cap_hit(name, Cap::User, dry_run);
             ApiError::new(ErrorCode::CapUser)
                 .with("limit", limit)
                 .with("activeSessions", listed(&active))
         }
         NoSlot::Cluster { limit, own, other } => {
             let (mine, others) = (own.len() as u64, other as u64);
-            log::info!(cap = "cluster", cluster = name, limit = u64::from(limit), own = mine, other = others; "exec.cap.hit");
+            log::info!(
+                cap = Cap::Cluster.as_str(), cluster = name, limit = u64::from(limit),
+                active = mine.saturating_add(others), own = mine, other = others,
+                dry_run = dry_run;
+                "exec.cap.hit"
+            );
+            gateway.metrics.on_cap_hit(name, Cap::Cluster, dry_run);
             ApiError::new(ErrorCode::CapCluster)
                 .with("limit", limit)
                 .with("activeSessions", listed(&own))

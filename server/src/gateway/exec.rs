@@ -78,9 +78,10 @@ fn refuse(gateway: &Gateway, wish: &Wish<'_>, purpose: Purpose, refused: Refused
                 outcome,
                 Some(code.as_str()),
             );
+            gateway.metrics.on_denied(code);
             gateway.audit_denied(record);
         }
-        (None, Purpose::Open) => note_without_login(),
+        (None, Purpose::Open) => note_without_login(gateway),
         (_, Purpose::DryRun) => {}
     }
     error.reply()
@@ -88,11 +89,10 @@ fn refuse(gateway: &Gateway, wish: &Wish<'_>, purpose: Purpose, refused: Refused
 
 /// Attempts without a login are nobody's, so they have no audit row: a line now and then, with
 /// their number.
-fn note_without_login() {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
+fn note_without_login(gateway: &Gateway) {
     static NEXT_LINE_MS: AtomicU64 = AtomicU64::new(0);
     const LINE_EVERY: Duration = Duration::from_secs(10);
-    let count = COUNT.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+    let count = gateway.metrics.on_unauthenticated();
     let now = u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0);
     let next = NEXT_LINE_MS.load(Ordering::Relaxed);
     let after = now.saturating_add(u64::try_from(LINE_EVERY.as_millis()).unwrap_or(u64::MAX));

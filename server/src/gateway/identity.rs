@@ -123,6 +123,15 @@ impl Authorization {
         })
     }
 
+    /// How many of a subject's groups would be sent, and must not be.
+    pub(crate) fn unsendable_groups(&self, subject: &Subject) -> usize {
+        let Self::Raw { group_prefix } = self else {
+            return 0;
+        };
+        let is_bad = |group: &&String| ClaimValue::new(&format!("{group_prefix}{group}")).is_none();
+        subject.groups.iter().filter(is_bad).count()
+    }
+
     /// The highest tier of a subject's groups; none outside tier mode.
     pub fn tier(&self, subject: &Subject) -> Option<Tier> {
         let Self::Tier {

@@ -13,6 +13,7 @@ mod limiter;
 mod listen;
 pub mod log;
 pub mod login;
+mod metrics;
 pub mod origin;
 mod records;
 pub mod registry;
@@ -31,10 +32,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use audit::{Denials, Record, Sink};
-use identity::Authorization;
+use identity::{Authorization, Identity, IdentityError, Subject};
 use limiter::Limiter;
 pub use listen::Listening;
 use login::Authentication;
+use metrics::Metrics;
 use origin::Origins;
 use registry::Registry;
 use reviews::Reviews;
@@ -73,6 +75,7 @@ pub struct Gateway {
     limiter: Mutex<Limiter>,
     reviews: Reviews,
     sessions: Arc<Sessions>,
+    metrics: Metrics,
     phase: watch::Sender<Phase>,
 }
 
@@ -109,12 +112,20 @@ impl Gateway {
             limiter: Mutex::default(),
             reviews: Reviews::default(),
             sessions: Arc::new(Sessions::new()),
+            metrics: Metrics::new(),
             phase: watch::Sender::new(Phase::Serving),
         })
     }
 
     fn is_draining(&self) -> bool {
         *self.phase.borrow() == Phase::Draining
+    }
+
+    /// As whom somebody acts towards a cluster.
+    fn identity_of(&self, subject: &Subject) -> Result<Identity, IdentityError> {
+        let dropped = self.authorization.unsendable_groups(subject);
+        self.metrics.on_groups_dropped(dropped);
+        self.authorization.identity(subject)
     }
 
     /// Writes a refused attempt, unless a row of this minute speaks for it.

@@ -7,7 +7,7 @@ use std::time::Instant;
 use periscope_core::code::{CloseDetail, ErrorCode};
 use periscope_core::policy::{AttemptId, Outcome as BreakerOutcome};
 use periscope_core::refusal::UpgradeError;
-use periscope_core::session::{BreakerVerdict, Order, Summary, Transport};
+use periscope_core::session::{BreakerVerdict, Carried, Order, Summary, Transport};
 use uuid::Uuid;
 
 use super::Gateway;
@@ -29,6 +29,8 @@ pub(crate) struct Records {
     start: Option<Started>,
     /// The last person who told the session to end.
     ended_by: Option<String>,
+    /// What the metrics know of.
+    carried: Carried,
     is_over: bool,
 }
 
@@ -56,6 +58,7 @@ impl Records {
             attempt: Some(attempt),
             start: None,
             ended_by: None,
+            carried: Carried::default(),
             is_over: false,
         }
     }
@@ -72,6 +75,7 @@ impl Records {
         let session = self.session_id.to_string();
         let (cluster, upgrade_error) = (self.cluster.name.as_str(), error.to_string());
         let breaker = self.gateway.sessions.breaker_state(cluster).as_str();
+        self.gateway.metrics.on_attempt(cluster, transport, error);
         log::info!(
             session = session.as_str(), cluster = cluster, transport = transport.as_str(),
             upgrade_error = upgrade_error.as_str(), circuit_breaker_state = breaker;
@@ -105,6 +109,9 @@ impl Records {
             transport.subprotocol(),
         );
         self.gateway.audit.record(record.clone());
+        self.gateway
+            .metrics
+            .on_started(&self.cluster.name, transport);
         self.start = Some(Started {
             record,
             at: Instant::now(),
@@ -118,9 +125,16 @@ impl Records {
         );
     }
 
+    /// The session has carried this much so far.
+    pub(crate) fn on_carried(&mut self, carried: Carried) {
+        let before = std::mem::replace(&mut self.carried, carried);
+        self.gateway.metrics.on_carried(before, carried);
+    }
+
     /// The session is over.
     pub(crate) fn on_ended(&mut self, summary: &Summary) {
         self.is_over = true;
+        self.gateway.metrics.on_summary(summary);
         if let Some(start) = &self.start {
             let outcome = if summary.code.is_none() {
                 Outcome::Success
@@ -136,7 +150,13 @@ impl Records {
                 by,
             );
             self.gateway.audit.record(start.record.ended(outcome, end));
+            self.gateway
+                .metrics
+                .on_ended(&self.cluster.name, summary.detail, start.at.elapsed());
         } else {
+            self.gateway
+                .metrics
+                .on_denied(summary.code.unwrap_or(ErrorCode::Internal));
             let code = summary.code.map(ErrorCode::as_str);
             let outcome = summary.code.map_or(Outcome::Failure, admission::outcome);
             let record = Record::denied(
@@ -212,6 +232,11 @@ impl Drop for Records {
             self.gateway
                 .audit
                 .record(start.record.ended(Outcome::Failure, end));
+            self.gateway.metrics.on_ended(
+                &self.cluster.name,
+                CloseDetail::Internal,
+                start.at.elapsed(),
+            );
         }
     }
 }

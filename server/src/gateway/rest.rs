@@ -243,10 +243,7 @@ fn enter(
     cluster: &str,
 ) -> Result<(Arc<Cluster>, Identity), ApiError> {
     let cluster = gateway.registry.find(cluster).ok_or_else(no_such_cluster)?;
-    let identity = gateway
-        .authorization
-        .identity(&login.subject)
-        .map_err(no_identity)?;
+    let identity = gateway.identity_of(&login.subject).map_err(no_identity)?;
     spend_request(gateway, login)?;
     Ok((Arc::clone(cluster), identity))
 }

@@ -9,6 +9,7 @@ use periscope_core::code::ErrorCode;
 use uuid::Uuid;
 
 use super::login::{Credential, Login};
+use super::metrics::Metrics;
 use super::origin::{HostError, OriginCheck};
 use super::respond::{self, ApiError, Reply};
 use super::{Gateway, assets, exec, rest};
@@ -60,7 +61,8 @@ async fn route(
     match path.as_str() {
         "/healthz" if is_get => return Ok(respond::text(StatusCode::OK, "ok\n")),
         "/readyz" if is_get => return Ok(ready(&gateway)),
-        "/healthz" | "/readyz" => return Err(method_not_allowed("GET, HEAD")),
+        "/metrics" if is_get => return Ok(Metrics::reply(&gateway)),
+        "/healthz" | "/readyz" | "/metrics" => return Err(method_not_allowed("GET, HEAD")),
         _ => {}
     }
     gateway.origins.check_host(&parts).map_err(host_error)?;

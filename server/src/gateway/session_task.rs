@@ -233,6 +233,7 @@ impl Task {
 
     fn update_progress(&mut self) {
         let session = self.driver.session();
+        self.records.on_carried(session.carried());
         let (transport, phase, active_at) =
             (session.transport(), session.phase(), session.active_at());
         self.slot.progress(|progress| {

@@ -231,6 +231,11 @@ impl Sessions {
         *self.count.borrow()
     }
 
+    /// How many sessions hold a slot on a cluster.
+    pub(crate) fn live_in(&self, cluster: &str) -> u32 {
+        lock(&self.gate).caps.count_in_cluster(cluster)
+    }
+
     /// How the next attempt at a cluster begins.
     pub(crate) fn plan(&self, cluster: &str) -> Plan {
         lock(&self.gate).breaker.plan(cluster, self.now())

@@ -26,6 +26,25 @@ pub trait Sink: fmt::Debug + Send + Sync {
 
     /// Waits until everything taken is written, at most this long. Returns how many were not.
     fn close(&self, within: Duration) -> usize;
+
+    /// What was taken and lost so far, and what waits, for the metrics: one entry a place that
+    /// rows go to.
+    fn tallies(&self) -> Vec<Tally> {
+        Vec::new()
+    }
+}
+
+/// What one place that rows go to has taken and lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tally {
+    /// Its name.
+    pub sink: &'static str,
+    /// Rows taken since the start.
+    pub rows: u64,
+    /// Rows lost since the start.
+    pub lost: u64,
+    /// Rows that wait to be written.
+    pub queued: u64,
 }
 
 /// One row.

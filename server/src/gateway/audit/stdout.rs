@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::super::log::now;
-use super::{Record, Sink, Verb};
+use super::{Record, Sink, Tally, Verb};
 
 /// Rows that wait, reserved ends included. A row is about 1 KiB.
 const ROWS_MAX: usize = 8192;
@@ -36,6 +36,9 @@ struct Queue {
     reserved: HashSet<Uuid>,
     /// Rows that were lost since the last gap row.
     lost: u64,
+    /// Rows queued and rows lost since the start.
+    taken: u64,
+    lost_ever: u64,
     /// Rows the thread has taken and not yet written.
     in_flight: usize,
     is_closed: bool,
@@ -59,6 +62,8 @@ impl StdoutSink {
             rows_max,
             reserved: HashSet::new(),
             lost: 0,
+            taken: 0,
+            lost_ever: 0,
             in_flight: 0,
             is_closed: false,
         };
@@ -97,6 +102,16 @@ impl Sink for StdoutSink {
             queue = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
+
+    fn tallies(&self) -> Vec<Tally> {
+        let queue = self.shared.lock();
+        vec![Tally {
+            sink: "stdout",
+            rows: queue.taken,
+            lost: queue.lost_ever,
+            queued: queue.rows.len().saturating_add(queue.in_flight) as u64,
+        }]
+    }
 }
 
 impl Drop for StdoutSink {
@@ -129,15 +144,19 @@ impl Queue {
         if is_taken {
             // A record is plain strings and numbers: this cannot fail.
             let line = serde_json::to_string(record).unwrap_or_default();
+            self.taken = self.taken.saturating_add(1);
             self.rows.push_back(Row {
                 is_denied: record.verb == Verb::Denied,
                 line,
             });
         } else {
-            self.lost = self
-                .lost
-                .saturating_add(if record.verb == Verb::Start { 2 } else { 1 });
+            self.lose(if record.verb == Verb::Start { 2 } else { 1 });
         }
+    }
+
+    fn lose(&mut self, rows: u64) {
+        self.lost = self.lost.saturating_add(rows);
+        self.lost_ever = self.lost_ever.saturating_add(rows);
     }
 
     fn has_room(&self, places: usize) -> bool {
@@ -156,7 +175,7 @@ impl Queue {
                 return false;
             };
             self.rows.remove(index);
-            self.lost = self.lost.saturating_add(1);
+            self.lose(1);
         }
         true
     }
@@ -195,6 +214,7 @@ fn write(shared: &Shared, mut stream: Box<dyn Write + Send>) {
         }
         queue = shared.lock();
         queue.in_flight = 0;
+        queue.lost_ever = queue.lost_ever.saturating_add(failed);
         shared.changed.notify_all();
     }
 }
@@ -307,6 +327,8 @@ mod tests {
             .sum();
         let written = count("session_start") + count("session_end") + count("session_denied");
         assert_eq!(written + lost, 60, "{verbs:?}");
+        let tally = sink.tallies()[0];
+        assert_eq!((tally.lost, tally.queued), (lost as u64, 0));
     }
 
     #[test]
