@@ -28,9 +28,14 @@ pub fn start(level: LevelFilter, format: Format) {
         .filter_level(level.min(LevelFilter::Warn))
         .filter_module("periscope", level)
         .filter_module("periscope_server", level)
-        .format(move |out, record| out.write_all(line(record, format, now()).as_bytes()))
+        .format(move |out, record| out.write_all(render(record, format).as_bytes()))
         .try_init();
     drop(started);
+}
+
+/// A record as its line, with the present as its time.
+pub fn render(record: &Record<'_>, format: Format) -> String {
+    line(record, format, now())
 }
 
 /// The present as RFC 3339 in UTC with milliseconds.

@@ -81,7 +81,7 @@ impl Records {
             upgrade_error = upgrade_error.as_str(), circuit_breaker_state = breaker;
             "exec.upgrade.attempt"
         );
-        if error != UpgradeError::None {
+        if error != UpgradeError::None && transport != Transport::Spdy {
             log::warn!(
                 session = session.as_str(), cluster = cluster, transport = transport.as_str(),
                 upgrade_error = upgrade_error.as_str();

@@ -204,17 +204,7 @@ impl World {
 
     /// These bytes, and whatever comes back before the connection ends.
     pub(crate) async fn raw(&self, bytes: &[u8]) -> Answer {
-        let answer = async {
-            let mut stream = TcpStream::connect(self.address).await.unwrap();
-            // A server that has heard enough may refuse the rest.
-            drop(stream.write_all(bytes).await);
-            let mut answer = Vec::new();
-            drop(stream.read_to_end(&mut answer).await);
-            Answer::parse(&answer)
-        };
-        tokio::time::timeout(PATIENCE, answer)
-            .await
-            .expect("an answer in time")
+        exchange(self.address, bytes).await
     }
 
     /// These bytes, and the answer they get on a connection that may stay open behind it.
@@ -250,36 +240,7 @@ impl World {
         path: &str,
         headers: &[(&str, &str)],
     ) -> Result<Shell, Answer> {
-        let mut request = http::Request::builder()
-            .uri(format!("ws://{}{path}", self.address))
-            .header("Host", self.address.to_string())
-            .header("Connection", "Upgrade")
-            .header("Upgrade", "websocket")
-            .header("Sec-WebSocket-Version", "13")
-            .header("Sec-WebSocket-Key", generate_key());
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let stream = TcpStream::connect(self.address).await.unwrap();
-        let opening = client_async(request.body(()).unwrap(), stream);
-        match tokio::time::timeout(PATIENCE, opening)
-            .await
-            .expect("a handshake in time")
-        {
-            Ok((socket, _)) => Ok(Shell::new(socket)),
-            Err(Error::Http(refusal)) => {
-                let (parts, body) = refusal.into_parts();
-                let header = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
-                    (name.to_string(), value.to_str().unwrap().to_owned())
-                };
-                Err(Answer {
-                    status: parts.status.as_u16(),
-                    headers: parts.headers.iter().map(header).collect(),
-                    body: String::from_utf8(body.unwrap_or_default()).unwrap(),
-                })
-            }
-            Err(error) => panic!("{error}"),
-        }
+        open(self.address, path, headers).await
     }
 
     /// A shell in a pod of `default`, up.
@@ -347,6 +308,59 @@ impl World {
         tokio::time::timeout(PATIENCE, wait)
             .await
             .expect("an audit row in time")
+    }
+}
+
+/// These bytes to a gateway, and whatever comes back before the connection ends.
+pub(crate) async fn exchange(address: SocketAddr, bytes: &[u8]) -> Answer {
+    let answer = async {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        // A server that has heard enough may refuse the rest.
+        drop(stream.write_all(bytes).await);
+        let mut answer = Vec::new();
+        drop(stream.read_to_end(&mut answer).await);
+        Answer::parse(&answer)
+    };
+    tokio::time::timeout(PATIENCE, answer)
+        .await
+        .expect("an answer in time")
+}
+
+/// A WebSocket handshake with these headers and no others.
+pub(crate) async fn open(
+    address: SocketAddr,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> Result<Shell, Answer> {
+    let mut request = http::Request::builder()
+        .uri(format!("ws://{address}{path}"))
+        .header("Host", address.to_string())
+        .header("Connection", "Upgrade")
+        .header("Upgrade", "websocket")
+        .header("Sec-WebSocket-Version", "13")
+        .header("Sec-WebSocket-Key", generate_key());
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let stream = TcpStream::connect(address).await.unwrap();
+    let opening = client_async(request.body(()).unwrap(), stream);
+    match tokio::time::timeout(PATIENCE, opening)
+        .await
+        .expect("a handshake in time")
+    {
+        Ok((socket, _)) => Ok(Shell::new(socket)),
+        Err(Error::Http(refusal)) => {
+            let (parts, body) = refusal.into_parts();
+            let header = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
+                (name.to_string(), value.to_str().unwrap().to_owned())
+            };
+            Err(Answer {
+                status: parts.status.as_u16(),
+                headers: parts.headers.iter().map(header).collect(),
+                body: String::from_utf8(body.unwrap_or_default()).unwrap(),
+            })
+        }
+        Err(error) => panic!("{error}"),
     }
 }
 
