@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /**
  * Keeps the pages honest, and exits with 1 at any finding:
- *  - every direct dependency of every Cargo.toml and package.json has its row in docs/dependencies.md, and no row is left over;
+ *  - every direct dependency of every Cargo.toml, package.json and go.mod has its row in docs/dependencies.md, and no row is left over;
  *  - every error code and every close detail of core/src/code.rs is explained in docs/;
  *  - the README's example is the one in core/src/lib.rs, which the compiler checks;
  *  - every relative link in a Markdown file leads to a file, and every `#anchor` to a heading.
@@ -51,6 +51,9 @@ function checkDependencies() {
   for (const manifest of tracked.filter((path) => /(^|\/)package\.json$/.test(path))) {
     const { dependencies = {}, devDependencies = {}, optionalDependencies = {} } = JSON.parse(read(manifest));
     for (const name of Object.keys({ ...dependencies, ...devDependencies, ...optionalDependencies })) wanted.set(name, manifest);
+  }
+  for (const manifest of tracked.filter((path) => /(^|\/)go\.mod$/.test(path))) {
+    for (const [, name] of read(manifest).matchAll(/^(?:require )?\t?([a-z][^\s()]*\.[^\s()]+) v\S+$/gm)) wanted.set(name, manifest);
   }
   for (const [name, manifest] of wanted) {
     if (!rows.has(name)) findings.push(`${page}: no reason is given for \`${name}\` (${manifest})`);
