@@ -14,7 +14,7 @@ use periscope_core::http::SecretValue;
 use tokio::net::TcpListener;
 
 use crate::cli::{Exit, fail};
-use crate::gateway::audit::StdoutSink;
+use crate::gateway::audit::Audit;
 use crate::gateway::identity::{Authorization, Subject, Tier};
 use crate::gateway::kube::{Credentials, Endpoint, EndpointError, KubeClient};
 use crate::gateway::login::{Authentication, DemoLogin, NoRandomness, Secret};
@@ -200,7 +200,7 @@ impl Demo {
                 30
             },
             drain,
-            audit: Arc::new(StdoutSink::start(audit).map_err(DemoError::System)?),
+            audit: Arc::new(Audit::on_stream(audit).map_err(DemoError::System)?),
         });
         let listening =
             Listening::start(listener, Arc::clone(&gateway)).map_err(DemoError::System)?;

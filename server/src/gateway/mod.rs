@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use audit::{Denials, Record, Sink};
+use audit::{Audit, Denials, Record};
 use identity::{Authorization, Identity, IdentityError, Subject};
 use limiter::Limiter;
 pub use listen::Listening;
@@ -58,7 +58,7 @@ pub struct GatewayOptions {
     /// How long sessions may go on once the process is asked to leave.
     pub drain: Duration,
     /// Where audit records go.
-    pub audit: Arc<dyn Sink>,
+    pub audit: Arc<Audit>,
 }
 
 /// Everything the requests share.
@@ -70,7 +70,7 @@ pub struct Gateway {
     origins: Origins,
     exec_opens_per_minute: u32,
     drain: Duration,
-    audit: Arc<dyn Sink>,
+    audit: Arc<Audit>,
     denials: Mutex<Denials>,
     limiter: Mutex<Limiter>,
     reviews: Reviews,
@@ -131,7 +131,7 @@ impl Gateway {
     /// Writes a refused attempt, unless a row of this minute speaks for it.
     fn audit_denied(&self, record: Record) {
         if let Some(row) = lock(&self.denials).take(record, Instant::now()) {
-            self.audit.record(row);
+            self.audit.record(&row);
         }
     }
 
@@ -139,7 +139,7 @@ impl Gateway {
     fn expire_denials(&self) {
         let rows = lock(&self.denials).expire(Instant::now());
         for row in rows {
-            self.audit.record(row);
+            self.audit.record(&row);
         }
     }
 
@@ -147,7 +147,7 @@ impl Gateway {
     fn drain_denials(&self) {
         let rows = lock(&self.denials).drain();
         for row in rows {
-            self.audit.record(row);
+            self.audit.record(&row);
         }
     }
 }

@@ -108,7 +108,7 @@ impl Records {
             transport.as_str(),
             transport.subprotocol(),
         );
-        self.gateway.audit.record(record.clone());
+        self.gateway.audit.record(&record);
         self.gateway
             .metrics
             .on_started(&self.cluster.name, transport);
@@ -149,7 +149,7 @@ impl Records {
                 summary.bytes_stdout,
                 by,
             );
-            self.gateway.audit.record(start.record.ended(outcome, end));
+            self.gateway.audit.record(&start.record.ended(outcome, end));
             self.gateway
                 .metrics
                 .on_ended(&self.cluster.name, summary.detail, start.at.elapsed());
@@ -206,9 +206,9 @@ impl Started {
         ended_by: Option<String>,
     ) -> End {
         End {
-            started_at: self.timestamp.clone(),
+            started_at: Some(self.timestamp.clone()),
             ended_at: timestamp(),
-            duration_ms: millis(self.at),
+            duration_ms: Some(millis(self.at)),
             exit_code,
             bytes_stdin,
             bytes_stdout,
@@ -231,7 +231,7 @@ impl Drop for Records {
             let end = start.end(CloseDetail::Internal, None, 0, 0, None);
             self.gateway
                 .audit
-                .record(start.record.ended(Outcome::Failure, end));
+                .record(&start.record.ended(Outcome::Failure, end));
             self.gateway.metrics.on_ended(
                 &self.cluster.name,
                 CloseDetail::Internal,

@@ -16,7 +16,7 @@ use async_tungstenite::tungstenite::handshake::client::generate_key;
 use async_tungstenite::tungstenite::{Error, Message};
 use futures_util::StreamExt as _;
 use periscope_core::http::SecretValue;
-use periscope_server::gateway::audit::{Sink as _, StdoutSink};
+use periscope_server::gateway::audit::Audit;
 use periscope_server::gateway::identity::{Authorization, Subject, Tier};
 use periscope_server::gateway::kube::{Credentials, Endpoint, KubeClient};
 use periscope_server::gateway::login::{Authentication, DemoLogin};
@@ -70,7 +70,7 @@ pub(crate) struct World {
     pub(crate) address: SocketAddr,
     pub(crate) token: String,
     audit: Arc<Mutex<Vec<u8>>>,
-    sink: Arc<StdoutSink>,
+    sink: Arc<Audit>,
 }
 
 /// An HTTP answer.
@@ -124,7 +124,7 @@ impl World {
             written: Arc::clone(&audit),
             blocked_by,
         };
-        let sink = StdoutSink::start(Box::new(stream)).unwrap();
+        let sink = Audit::on_stream(Box::new(stream)).unwrap();
         let sink = Arc::new(sink);
         let gateway = Gateway::new(GatewayOptions {
             registry: Registry::new(clusters.collect()),
@@ -136,7 +136,7 @@ impl World {
             origins: Origins::new(PublicUrl::of_listener(address), Hosts::Loopback, Vec::new()),
             exec_opens_per_minute: settings.opens_per_minute,
             drain: settings.drain,
-            audit: Arc::<StdoutSink>::clone(&sink),
+            audit: Arc::clone(&sink),
         });
         let listening = Some(Listening::start(listener, Arc::clone(&gateway)).unwrap());
         Self {

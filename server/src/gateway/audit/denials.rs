@@ -90,7 +90,7 @@ impl Denials {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::denied;
+    use super::super::record::tests::denied;
     use super::*;
 
     fn count(row: &Record) -> Option<u64> {

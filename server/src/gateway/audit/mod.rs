@@ -1,36 +1,51 @@
 //! Who opened which shell, when, and how it ended.
 //!
-//! Records are facts without a byte of what was typed or shown. A sink takes them without ever
-//! making anyone wait; [`StdoutSink`] is the one that is always there.
+//! Records go to every sink there is: JSON lines on stdout, always. Taking a record never makes
+//! anyone wait; a sink that is slow or broken loses what does not fit its queue, and says so in its
+//! own output.
 
 mod denials;
+mod queue;
+mod record;
 mod stdout;
 
-use std::fmt;
+use std::io::{self, Write};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use serde::Serialize;
-use uuid::Uuid;
-
-use super::identity::{Identity, Subject};
-use super::log::now;
 pub(crate) use denials::Denials;
-pub use stdout::StdoutSink;
+pub use record::{End, KubernetesIdentity, Outcome, Record, Shell, Verb};
+use stdout::StdoutSink;
 
-/// Where records go.
-pub trait Sink: fmt::Debug + Send + Sync {
-    /// Takes a record without waiting. A sink that is full decides what is lost, and says so in
-    /// its own output.
-    fn record(&self, record: Record);
+/// All sinks.
+#[derive(Debug)]
+pub struct Audit {
+    stdout: StdoutSink,
+}
 
-    /// Waits until everything taken is written, at most this long. Returns how many were not.
-    fn close(&self, within: Duration) -> usize;
+impl Audit {
+    /// An audit on a stream and nowhere else.
+    pub fn on_stream(stream: Box<dyn Write + Send>) -> io::Result<Self> {
+        Ok(Self {
+            stdout: StdoutSink::start(stream)?,
+        })
+    }
 
-    /// What was taken and lost so far, and what waits, for the metrics: one entry a place that
-    /// rows go to.
-    fn tallies(&self) -> Vec<Tally> {
-        Vec::new()
+    /// Takes a record without waiting.
+    pub fn record(&self, record: &Record) {
+        // A record is plain strings and numbers: this cannot fail.
+        let body: Arc<str> = serde_json::to_string(record).unwrap_or_default().into();
+        self.stdout.push(record.class(), body);
+    }
+
+    /// What was taken and lost so far, and what waits, for the metrics: one entry a sink.
+    pub fn tallies(&self) -> Vec<Tally> {
+        vec![self.stdout.tally()]
+    }
+
+    /// Waits until everything taken is written, at most this long. Returns how many rows were not.
+    pub fn close(&self, within: Duration) -> usize {
+        self.stdout.close(Instant::now() + within)
     }
 }
 
@@ -47,254 +62,8 @@ pub struct Tally {
     pub queued: u64,
 }
 
-/// One row.
-#[derive(Clone, Debug, Serialize)]
-pub struct Record {
-    timestamp: String,
-    verb: Verb,
-    outcome: Outcome,
-    session_id: Option<Uuid>,
-    request_id: Option<Uuid>,
-    #[serde(flatten)]
-    shell: Arc<Shell>,
-    transport: Option<&'static str>,
-    subprotocol: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    code: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    count: Option<u64>,
-    #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    end: Option<End>,
-}
-
-/// What a record is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub enum Verb {
-    /// A shell is up.
-    #[serde(rename = "pod.exec.session_start")]
-    Start,
-    /// A shell that was up has ended.
-    #[serde(rename = "pod.exec.session_end")]
-    End,
-    /// An attempt was refused, or failed before the shell was up.
-    #[serde(rename = "pod.exec.session_denied")]
-    Denied,
-}
-
-/// How it went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Outcome {
-    /// As asked.
-    Success,
-    /// A policy said no.
-    Denied,
-    /// No policy said no; it just did not work.
-    Failure,
-}
-
-/// Who wanted which shell: the same in all records of a session.
-#[derive(Clone, Debug, Serialize)]
-pub struct Shell {
-    /// Who.
-    pub actor: Subject,
-    /// Where.
-    pub cluster: String,
-    /// Where.
-    pub namespace: String,
-    /// Where.
-    pub pod: String,
-    /// Where; none if the apiserver chose.
-    pub container: Option<String>,
-    /// What runs; none if the attempt was refused before that was read.
-    pub command: Option<Vec<String>>,
-    /// Whether it has a terminal.
-    pub tty: Option<bool>,
-    /// As whom the apiserver was asked.
-    pub k8s_identity: Option<KubernetesIdentity>,
-}
-
-/// As whom the apiserver was asked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct KubernetesIdentity {
-    /// The impersonated user.
-    pub user: Option<String>,
-    /// The impersonated groups.
-    pub groups: Vec<String>,
-    /// What the gateway itself is.
-    pub base: &'static str,
-}
-
-/// What an end adds.
-#[derive(Clone, Debug, Serialize)]
-pub struct End {
-    /// RFC 3339.
-    pub started_at: String,
-    /// RFC 3339.
-    pub ended_at: String,
-    /// From start to end.
-    pub duration_ms: u64,
-    /// None when unknown.
-    pub exit_code: Option<u8>,
-    /// From the browser.
-    pub bytes_stdin: u64,
-    /// To the browser, stderr included.
-    pub bytes_stdout: u64,
-    /// Why, in three classes.
-    pub close_reason: &'static str,
-    /// Why, exactly.
-    pub close_detail: &'static str,
-    /// The subject that ended it, where a person did.
-    pub ended_by: Option<String>,
-}
-
-impl Record {
-    /// A shell is up.
-    pub fn start(
-        session_id: Uuid,
-        request_id: Uuid,
-        shell: &Arc<Shell>,
-        transport: &'static str,
-        subprotocol: &'static str,
-    ) -> Self {
-        Self {
-            session_id: Some(session_id),
-            request_id: Some(request_id),
-            transport: Some(transport),
-            subprotocol: Some(subprotocol),
-            ..Self::new(Verb::Start, Outcome::Success, shell)
-        }
-    }
-
-    /// The shell that `self` started has ended.
-    #[must_use]
-    pub fn ended(&self, outcome: Outcome, end: End) -> Self {
-        Self {
-            timestamp: now(),
-            verb: Verb::End,
-            outcome,
-            end: Some(end),
-            ..self.clone()
-        }
-    }
-
-    /// An attempt failed.
-    pub fn denied(
-        session_id: Option<Uuid>,
-        request_id: Uuid,
-        shell: &Arc<Shell>,
-        outcome: Outcome,
-        code: Option<&'static str>,
-    ) -> Self {
-        Self {
-            session_id,
-            request_id: Some(request_id),
-            code,
-            count: Some(1),
-            ..Self::new(Verb::Denied, outcome, shell)
-        }
-    }
-
-    fn new(verb: Verb, outcome: Outcome, shell: &Arc<Shell>) -> Self {
-        Self {
-            timestamp: now(),
-            verb,
-            outcome,
-            session_id: None,
-            request_id: None,
-            shell: Arc::clone(shell),
-            transport: None,
-            subprotocol: None,
-            code: None,
-            count: None,
-            end: None,
-        }
-    }
-}
-
-impl KubernetesIdentity {
-    /// The identity as it is recorded.
-    pub fn new(identity: &Identity, base: &'static str) -> Self {
-        Self {
-            user: identity.user().map(str::to_owned),
-            groups: identity.groups().map(str::to_owned).collect(),
-            base,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn shell(sub: &str) -> Arc<Shell> {
-        Arc::new(Shell {
-            actor: Subject {
-                sub: sub.to_owned(),
-                email: None,
-                groups: vec!["devs".to_owned()],
-            },
-            cluster: "modern".to_owned(),
-            namespace: "demo".to_owned(),
-            pod: "web-0".to_owned(),
-            container: Some("web".to_owned()),
-            command: Some(vec!["sh".to_owned()]),
-            tty: Some(true),
-            k8s_identity: None,
-        })
-    }
-
-    pub(super) fn started(id: Uuid) -> Record {
-        Record::start(
-            id,
-            Uuid::from_u128(1),
-            &shell("ann"),
-            "ws",
-            "v5.channel.k8s.io",
-        )
-    }
-
-    pub(super) fn ended(start: &Record) -> Record {
-        let end = End {
-            started_at: "2026-01-02T03:04:05.006Z".to_owned(),
-            ended_at: "2026-01-02T03:04:06.006Z".to_owned(),
-            duration_ms: 1000,
-            exit_code: Some(7),
-            bytes_stdin: 1,
-            bytes_stdout: 2,
-            close_reason: "client_close",
-            close_detail: "process_exit",
-            ended_by: None,
-        };
-        start.ended(Outcome::Success, end)
-    }
-
-    pub(super) fn denied(sub: &str, code: &'static str) -> Record {
-        Record::denied(
-            None,
-            Uuid::from_u128(1),
-            &shell(sub),
-            Outcome::Denied,
-            Some(code),
-        )
-    }
-
-    #[test]
-    fn rows_are_flat_and_in_snake_case() {
-        let row = serde_json::to_value(ended(&started(Uuid::from_u128(7)))).unwrap();
-        assert_eq!(row["verb"], "pod.exec.session_end");
-        assert_eq!(row["session_id"], "00000000-0000-0000-0000-000000000007");
-        assert_eq!(
-            row["actor"],
-            serde_json::json!({"sub": "ann", "email": null, "groups": ["devs"]})
-        );
-        assert_eq!(row["exit_code"], 7);
-        assert_eq!(row["close_detail"], "process_exit");
-        assert!(row.get("code").is_none());
-        let row = serde_json::to_value(denied("ann", "E_CAP_USER")).unwrap();
-        assert_eq!(row["outcome"], "denied");
-        assert_eq!(row["code"], "E_CAP_USER");
-        assert_eq!(row["count"], 1);
-        assert!(row.get("exit_code").is_none());
+impl Drop for Audit {
+    fn drop(&mut self) {
+        self.stdout.abandon();
     }
 }
