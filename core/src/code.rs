@@ -82,6 +82,20 @@ impl ErrorCode {
         matches!(self.row().2, Retry::Yes)
     }
 
+    /// Whether a policy said no, as opposed to something that did not work: `denied` in the audit.
+    pub const fn is_denial(self) -> bool {
+        matches!(
+            self,
+            Self::Auth
+                | Self::CapCluster
+                | Self::CapUser
+                | Self::ExecDisabled
+                | Self::Forbidden
+                | Self::Origin
+                | Self::RateLimit
+        )
+    }
+
     /// A sentence a person can act on.
     pub const fn message(self) -> &'static str {
         self.row().3

@@ -23,7 +23,7 @@
 //!             Turn::Ask(Ask::Dial(_)) => driver.answer(Answer::DialFailed(DialFailure::Dns)),
 //!             Turn::Ask(Ask::Pod) => driver.answer(Answer::Pod(PodState::Unknown)),
 //!             Turn::Ask(Ask::Admit(_)) => {
-//!                 driver.answer(Answer::Refused { status: 503, body: String::new() });
+//!                 driver.answer(Answer::Refused { status: 503, body: String::new(), retry_after: None });
 //!             }
 //!             Turn::CancelDial => {}
 //!             Turn::Event(Event::Ended(summary)) => println!("{:?}", summary.detail),
@@ -42,6 +42,7 @@ pub mod channel;
 pub mod code;
 pub mod drive;
 pub mod http;
+pub mod kube;
 pub mod leg;
 pub mod limits;
 pub mod names;

@@ -247,6 +247,54 @@ impl<T: Transport> Transport for Tls<T> {
     }
 }
 
+/// A connection towards an apiserver, over TLS or, where its URL says `http`, without.
+#[derive(Debug)]
+pub enum Upstream<T> {
+    /// Bytes as they are.
+    Plain(T),
+    /// Bytes through TLS.
+    Tls(Box<Tls<T>>),
+}
+
+impl<T: Transport> Transport for Upstream<T> {
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut BytesMut,
+        max: usize,
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(transport) => transport.poll_read(cx, buf, max),
+            Self::Tls(tls) => tls.poll_read(cx, buf, max),
+        }
+    }
+
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        chunks: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(transport) => transport.poll_write(cx, chunks),
+            Self::Tls(tls) => tls.poll_write(cx, chunks),
+        }
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(transport) => transport.poll_flush(cx),
+            Self::Tls(tls) => tls.poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(transport) => transport.poll_shutdown(cx),
+            Self::Tls(tls) => tls.poll_shutdown(cx),
+        }
+    }
+}
+
 /// Gives rustls the ciphertext that was read.
 struct Source<'a>(&'a mut BytesMut);
 

@@ -20,7 +20,7 @@ use self::source::{Source, names, root, sources};
 
 /// Which modules of the core a module may name. Everybody may also name [`EVERYBODYS`].
 /// A call goes down, a value comes back; session and policy never name each other.
-const LAYERS: [(&str, &[&str]); 20] = [
+const LAYERS: [(&str, &[&str]); 21] = [
     ("lib", &[]),
     // Everybody's.
     ("time", &[]),
@@ -30,6 +30,7 @@ const LAYERS: [(&str, &[&str]); 20] = [
     // Rules without a connection.
     ("names", &[]),
     ("request", &["names"]),
+    ("kube", &["names"]),
     ("refusal", &[]),
     ("policy", &[]),
     // Machines.

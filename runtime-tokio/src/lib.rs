@@ -45,6 +45,7 @@
 //!             Turn::Ask(Ask::Admit(_)) => driver.answer(Answer::Refused {
 //!                 status: 403,
 //!                 body: String::new(),
+//!                 retry_after: None,
 //!             }),
 //!             Turn::CancelDial => {}
 //!             Turn::Event(Event::Ended(summary)) => end = Some(summary),

@@ -66,6 +66,7 @@ fn refuse<R: Runtime>(request: &str) -> (String, usize) {
                         driver.answer(Answer::Refused {
                             status: 403,
                             body: r#"{"error":"E_FORBIDDEN"}"#.to_owned(),
+                            retry_after: None,
                         });
                     }
                     Turn::Done => return asks,

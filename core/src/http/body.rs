@@ -1,15 +1,17 @@
-//! The body of a refused handshake: read to its end or to our limit (RFC 9112 §6–§7).
+//! The body of an answer: read to its end or to a limit (RFC 9112 §6–§7).
 
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::Error;
 use super::head::BodyLength;
-use crate::limits::{CHUNK_LINE_BYTES_MAX, REFUSAL_BODY_BYTES_MAX};
+use crate::limits::CHUNK_LINE_BYTES_MAX;
 
 /// Collects a body, however it is framed.
 #[derive(Debug)]
 pub(super) struct Body {
     kept: BytesMut,
+    /// How much is kept; where that is reached, reading ends.
+    max: usize,
     awaited: Awaited,
 }
 
@@ -31,8 +33,9 @@ enum Awaited {
 }
 
 impl Body {
-    /// The body of an answer with this status and length (RFC 9112 §6.3).
-    pub(super) fn new(status: u16, length: BodyLength) -> Self {
+    /// The body of an answer with this status and length (RFC 9112 §6.3), of which `max` bytes are
+    /// kept.
+    pub(super) fn new(status: u16, length: BodyLength, max: usize) -> Self {
         let awaited = match length {
             _ if matches!(status, 204 | 304) => Awaited::Nothing,
             BodyLength::Bytes(0) => Awaited::Nothing,
@@ -42,6 +45,7 @@ impl Body {
         };
         Self {
             kept: BytesMut::new(),
+            max,
             awaited,
         }
     }
@@ -50,7 +54,7 @@ impl Body {
     /// keep one. Trailer fields are not waited for: nobody asks for them.
     pub(super) fn receive(&mut self, input: &mut BytesMut) -> Result<bool, Error> {
         loop {
-            if self.kept.len() >= REFUSAL_BODY_BYTES_MAX {
+            if self.kept.len() >= self.max {
                 self.awaited = Awaited::Nothing;
             }
             if self.awaited == Awaited::Nothing {
@@ -91,6 +95,16 @@ impl Body {
         }
     }
 
+    /// How much was kept.
+    pub(super) fn len(&self) -> usize {
+        self.kept.len()
+    }
+
+    /// Whether the end of the connection, here, is the end of the body.
+    pub(super) fn ends_with_connection(&self) -> bool {
+        matches!(self.awaited, Awaited::Eof | Awaited::Nothing)
+    }
+
     /// The body as far as it came. A peer that closes early has still refused us.
     pub(super) fn into_bytes(self) -> Bytes {
         self.kept.freeze()
@@ -98,7 +112,7 @@ impl Body {
 
     /// Keeps up to `len` bytes and returns how many of them are still to come.
     fn keep(&mut self, len: u64, input: &mut BytesMut) -> u64 {
-        let room = REFUSAL_BODY_BYTES_MAX.saturating_sub(self.kept.len());
+        let room = self.max.saturating_sub(self.kept.len());
         let part = usize::try_from(len)
             .unwrap_or(usize::MAX)
             .min(input.len())
@@ -147,11 +161,12 @@ fn chunk_size(line: &[u8]) -> Result<u64, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::REFUSAL_BODY_BYTES_MAX;
 
     const CHUNKED: BodyLength = BodyLength::Coded { is_chunked: true };
 
     fn take(length: BodyLength, pieces: &[&[u8]]) -> Result<(bool, Vec<u8>, usize), Error> {
-        let mut body = Body::new(500, length);
+        let mut body = Body::new(500, length, REFUSAL_BODY_BYTES_MAX);
         let mut input = BytesMut::new();
         let mut is_done = body.receive(&mut input)?;
         for piece in pieces {
@@ -192,7 +207,8 @@ mod tests {
         let chunks = b"3;x=y\r\nabc\r\n0A \r\n0123456789\r\n0\r\n";
         assert_eq!(read(CHUNKED, chunks), Ok((true, b"abc0123456789".to_vec())));
         assert_eq!(
-            Body::new(304, BodyLength::Bytes(5)).receive(&mut BytesMut::new()),
+            Body::new(304, BodyLength::Bytes(5), REFUSAL_BODY_BYTES_MAX)
+                .receive(&mut BytesMut::new()),
             Ok(true)
         );
     }

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use super::body::Body;
 use super::head::{self, HeadScan, ResponseParts};
 use super::{Error, Misuse, SecretValue, accept_key};
-use crate::limits::INTERIM_ANSWERS_MAX;
+use crate::limits::{INTERIM_ANSWERS_MAX, REFUSAL_BODY_BYTES_MAX};
 use crate::outbox::Outbox;
 
 /// One upgrade, from the request to its answer.
@@ -212,7 +212,7 @@ impl ClientUpgrade {
                             let length = head::body_length(&response.headers)?;
                             self.state = State::Body {
                                 status,
-                                body: Body::new(status, length),
+                                body: Body::new(status, length, REFUSAL_BODY_BYTES_MAX),
                             };
                         }
                     }
@@ -332,27 +332,7 @@ fn only<'a>(mut values: impl Iterator<Item = &'a str>) -> Option<&'a str> {
 }
 
 fn check(request: &UpgradeRequest<'_>) -> Result<(), Misuse> {
-    let is_visible = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic());
-    if !is_visible(request.host) || request.host.contains(['/', '?', '#', '@', ',']) {
-        return Err(Misuse::Host);
-    }
-    if !is_visible(request.target) || !request.target.starts_with('/') {
-        return Err(Misuse::Target);
-    }
-    if request.target.contains('#') {
-        return Err(Misuse::Target);
-    }
-    for (name, _) in request.headers {
-        if !head::is_token(name) {
-            return Err(Misuse::HeaderName);
-        }
-        if HANDSHAKE_HEADERS
-            .iter()
-            .any(|taken| taken.eq_ignore_ascii_case(name))
-        {
-            return Err(Misuse::HeaderOfHandshake);
-        }
-    }
+    check_head(request.host, request.target, request.headers)?;
     for (index, name) in request.subprotocols.iter().enumerate() {
         let is_repeated = request
             .subprotocols
@@ -361,6 +341,33 @@ fn check(request: &UpgradeRequest<'_>) -> Result<(), Misuse> {
             .any(|earlier| earlier == name);
         if is_repeated || !head::is_token(name) {
             return Err(Misuse::Subprotocol);
+        }
+    }
+    Ok(())
+}
+
+/// Whether nothing in a request's head could be read as something else.
+pub(super) fn check_head(
+    host: &str,
+    target: &str,
+    headers: &[(String, SecretValue)],
+) -> Result<(), Misuse> {
+    let is_visible = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic());
+    if !is_visible(host) || host.contains(['/', '?', '#', '@', ',']) {
+        return Err(Misuse::Host);
+    }
+    if !is_visible(target) || !target.starts_with('/') || target.contains('#') {
+        return Err(Misuse::Target);
+    }
+    for (name, _) in headers {
+        if !head::is_token(name) {
+            return Err(Misuse::HeaderName);
+        }
+        if HANDSHAKE_HEADERS
+            .iter()
+            .any(|taken| taken.eq_ignore_ascii_case(name))
+        {
+            return Err(Misuse::HeaderOfHandshake);
         }
     }
     Ok(())

@@ -1,8 +1,10 @@
 //! HTTP/1.1 as far as an upgrade needs it (RFC 9110 §7.8, RFC 9112, RFC 6455 §4): one request, its
-//! answer, and then another protocol on the same connection.
+//! answer, and then another protocol on the same connection. And, for hosts without a client of
+//! their own, one plain question on a connection of its own ([`Exchange`]).
 
 mod body;
 mod client;
+mod exchange;
 mod head;
 mod server;
 mod value;
@@ -16,6 +18,7 @@ use sha1::{Digest, Sha1};
 use thiserror::Error;
 
 pub use client::{ClientOutcome, ClientUpgrade, Refusal, UpgradeRequest};
+pub use exchange::{Exchange, PlainAnswer, PlainRequest};
 pub use server::{RequestHead, ServerUpgrade};
 pub use value::SecretValue;
 
@@ -80,11 +83,14 @@ pub enum Error {
     /// RFC 9112 §7.1: a broken chunk in an answer.
     #[error("chunked body is malformed")]
     Chunk,
+    /// The body of an answer exceeds what the caller keeps.
+    #[error("body of an answer is too large")]
+    BodyTooLarge,
     /// RFC 9110 §15.2: an endless row of interim answers.
     #[error("too many interim answers")]
     TooManyInterim,
-    /// The peer closed before its head was complete.
-    #[error("connection ended inside a message head")]
+    /// The peer closed before its message was complete.
+    #[error("connection ended inside a message")]
     Eof,
 }
 
@@ -98,7 +104,7 @@ impl Error {
             Self::TransferEncoding => 501,
             Self::Method => 405,
             Self::WebSocketVersion => 426,
-            Self::Chunk | Self::TooManyInterim => 502,
+            Self::BodyTooLarge | Self::Chunk | Self::TooManyInterim => 502,
             Self::BareLineFeed
             | Self::Malformed
             | Self::Target
@@ -138,6 +144,9 @@ pub enum Misuse {
     /// A header that the handshake itself writes.
     #[error("header belongs to the handshake")]
     HeaderOfHandshake,
+    /// A method that is no token.
+    #[error("method is not a token")]
+    Method,
     /// A host with characters no authority has.
     #[error("host is not an authority")]
     Host,

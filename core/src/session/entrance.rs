@@ -67,10 +67,12 @@ impl Entrance {
             Input::Answer(Answer::Admitted(config)) if matches!(self.step, Step::Asking) => {
                 self.admit(config);
             }
-            Input::Answer(Answer::Refused { status, body })
-                if matches!(self.step, Step::Asking) =>
-            {
-                self.refuse_with(status, &body);
+            Input::Answer(Answer::Refused {
+                status,
+                body,
+                retry_after,
+            }) if matches!(self.step, Step::Asking) => {
+                self.refuse_with(status, &body, retry_after);
             }
             Input::Eof { leg: Leg::Browser }
             | Input::Failed {
@@ -156,17 +158,21 @@ impl Entrance {
 
     fn refuse(&mut self, status: u16, code: ErrorCode) {
         let body = serde_json::json!({ "error": code.as_str(), "message": code.message() });
-        self.refuse_with(status, &body.to_string());
+        self.refuse_with(status, &body.to_string(), None);
     }
 
-    fn refuse_with(&mut self, status: u16, body: &str) {
+    fn refuse_with(&mut self, status: u16, body: &str, retry_after: Option<u64>) {
         self.step = Step::Refusing;
         self.timers.set(Timer::Ask, self.now.after(CLOSE_TIMEOUT));
+        let seconds = retry_after.map(|seconds| seconds.to_string());
+        let extra = seconds
+            .as_ref()
+            .map(|seconds| ("Retry-After", seconds.as_str()));
         let refused = self.upgrade.refuse(
             status,
             "application/json",
             body.as_bytes(),
-            &[],
+            extra.as_slice(),
             &mut self.outbox,
         );
         if refused.is_err() {

@@ -126,12 +126,14 @@ pub enum Answer {
     DialFailed(DialFailure),
     /// [`Ask::Pod`].
     Pod(PodState),
-    /// [`Ask::Admit`]: no, with the HTTP answer.
+    /// [`Ask::Admit`]: no session, but this HTTP answer.
     Refused {
-        /// HTTP status, 4xx or 5xx.
+        /// HTTP status: 4xx or 5xx, or 200 for a request that only asks whether it might.
         status: u16,
         /// JSON body.
         body: String,
+        /// `Retry-After` in seconds, where waiting helps.
+        retry_after: Option<u64>,
     },
 }
 

@@ -59,14 +59,45 @@ fn a_refusal_is_answered_in_http_and_the_connection_closed_in_order() {
     rig.answer(Answer::Refused {
         status: 403,
         body: r#"{"error":"E_EXEC_DISABLED"}"#.to_owned(),
+        retry_after: None,
     });
     let text = raw(&rig);
+    assert!(!text.contains("Retry-After"), "{text}");
     assert!(text.starts_with("HTTP/1.1 403 "), "{text}");
     assert!(
         text.contains("Content-Type: application/json\r\n"),
         "{text}"
     );
     assert!(text.ends_with(r#"{"error":"E_EXEC_DISABLED"}"#), "{text}");
+    rig.in_order(&["shutdown Browser", "over"]);
+    assert!(rig.summary.is_none(), "there was no session");
+}
+
+#[test]
+fn a_refusal_says_when_to_come_back_and_a_dry_run_gets_its_200() {
+    let mut rig = listening();
+    rig.browser_says(HANDSHAKE);
+    rig.answer(Answer::Refused {
+        status: 429,
+        body: "{}".to_owned(),
+        retry_after: Some(17),
+    });
+    assert!(
+        raw(&rig).contains("\r\nRetry-After: 17\r\n"),
+        "{}",
+        raw(&rig)
+    );
+    rig.in_order(&["shutdown Browser", "over"]);
+
+    let mut rig = listening();
+    rig.browser_says(b"GET /exec HTTP/1.1\r\nHost: x\r\n\r\n");
+    rig.answer(Answer::Refused {
+        status: 200,
+        body: r#"{"ok":true}"#.to_owned(),
+        retry_after: None,
+    });
+    assert!(raw(&rig).starts_with("HTTP/1.1 200 "), "{}", raw(&rig));
+    assert!(raw(&rig).ends_with(r#"{"ok":true}"#), "{}", raw(&rig));
     rig.in_order(&["shutdown Browser", "over"]);
     assert!(rig.summary.is_none(), "there was no session");
 }
@@ -136,6 +167,7 @@ fn a_refusal_nobody_takes_is_cut_off_after_a_second() {
     rig.answer(Answer::Refused {
         status: 429,
         body: "{}".to_owned(),
+        retry_after: None,
     });
     assert_eq!(rig.until_over(), secs(1));
     rig.in_order(&["abort browser"]);

@@ -282,6 +282,7 @@ impl World {
                     Answer::Refused {
                         status: 403,
                         body: r#"{"error":"E_FORBIDDEN"}"#.to_owned(),
+                        retry_after: None,
                     }
                 });
             }

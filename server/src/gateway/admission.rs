@@ -401,14 +401,9 @@ fn no_slot(gateway: &Gateway, cluster: &Cluster, refusal: NoSlot, purpose: Purpo
 
 /// Whether a policy said no, or it just did not work.
 pub(crate) fn outcome(code: ErrorCode) -> Outcome {
-    match code {
-        ErrorCode::Auth
-        | ErrorCode::CapCluster
-        | ErrorCode::CapUser
-        | ErrorCode::ExecDisabled
-        | ErrorCode::Forbidden
-        | ErrorCode::Origin
-        | ErrorCode::RateLimit => Outcome::Denied,
-        _ => Outcome::Failure,
+    if code.is_denial() {
+        Outcome::Denied
+    } else {
+        Outcome::Failure
     }
 }

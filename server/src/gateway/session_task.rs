@@ -26,7 +26,7 @@ use super::login::random;
 use super::records::Records;
 use super::registry::Cluster;
 use super::sessions::Slot;
-use super::upstream::Upstream;
+use super::upstream::{Upstream, upstream};
 
 /// How long the apiserver may take to say whether the pod still exists.
 const POD_CHECK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -285,7 +285,7 @@ impl Place {
             ConnectError::Tcp => DialFailure::Tcp,
             ConnectError::Tls => DialFailure::Tls,
         })?;
-        let upstream = Upstream::new(socket, endpoint).map_err(|_| DialFailure::Tls)?;
+        let upstream = upstream(socket, endpoint).map_err(|_| DialFailure::Tls)?;
         Ok((upstream, dialed))
     }
 

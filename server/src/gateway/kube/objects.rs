@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use periscope_core::kube;
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// A namespace as the API shows it.
@@ -238,8 +239,6 @@ pub(super) fn review_request(asked: &ResourceAttributes) -> impl Serialize {
     })
 }
 
-const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
-
 impl From<RawNamespace> for Namespace {
     fn from(raw: RawNamespace) -> Self {
         Self {
@@ -316,20 +315,17 @@ impl From<RawPod> for PodPage {
     }
 }
 
-/// The annotation counts only if it names a container the pod has: the apiserver would refuse the
-/// other with an error about something the user never chose.
 fn default_container(metadata: &Metadata, spec: &PodSpec) -> Option<String> {
-    let lists = [
-        &spec.containers,
-        &spec.init_containers,
-        &spec.ephemeral_containers,
-    ];
-    let annotated = metadata.annotations.get(DEFAULT_CONTAINER);
-    let annotated =
-        annotated.filter(|name| lists.into_iter().flatten().any(|spec| spec.name == **name));
-    annotated
-        .or(spec.containers.first().map(|spec| &spec.name))
-        .cloned()
+    let annotated = metadata.annotations.get(kube::DEFAULT_CONTAINER);
+    kube::default_container(
+        annotated.map(String::as_str),
+        names(&spec.containers),
+        names(&spec.init_containers).chain(names(&spec.ephemeral_containers)),
+    )
+}
+
+fn names(containers: &[ContainerSpec]) -> impl Iterator<Item = &str> {
+    containers.iter().map(|spec| spec.name.as_str())
 }
 
 fn container(spec: ContainerSpec, statuses: &[ContainerStatus], kind: ContainerKind) -> Container {
