@@ -72,9 +72,9 @@ impl From<ErrorCode> for Refusal {
 }
 
 impl Refusal {
-    fn new(code: ErrorCode, message: impl ToString) -> Self {
+    fn new(code: ErrorCode, message: &str) -> Self {
         Self {
-            message: Some(message.to_string()),
+            message: Some(message.to_owned()),
             ..Self::from(code)
         }
     }
@@ -171,7 +171,8 @@ async fn decide(
             ..ErrorCode::ExecDisabled.into()
         });
     }
-    let invalid = |error: &dyn ToString| Refusal::new(ErrorCode::InvalidRequest, error.to_string());
+    let invalid =
+        |error: &dyn ToString| Refusal::new(ErrorCode::InvalidRequest, &error.to_string());
     names::check_namespace(&shell.namespace).map_err(|error| invalid(&error))?;
     names::check_pod(&shell.pod).map_err(|error| invalid(&error))?;
     let query = parse_exec_query(head.query()).map_err(|error| invalid(&error))?;

@@ -36,6 +36,9 @@ use audit::Audit;
 use config::Config;
 use slots::Sessions;
 
+/// How long sessions may take to end once their time is over; each needs 3 s at most.
+const ENDING: Duration = Duration::from_secs(5);
+
 /// How long the rows of the last sessions may take to leave.
 const AUDIT_FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -63,9 +66,9 @@ fn main() -> ExitCode {
         }
     };
     match smol::block_on(serve(config)) {
-        Ok(0) => ExitCode::SUCCESS,
-        Ok(lost) => {
-            eprintln!("gateway: {lost} audit rows were not written");
+        Ok((0, 0)) => ExitCode::SUCCESS,
+        Ok((sessions, rows)) => {
+            eprintln!("gateway: {sessions} sessions did not end, {rows} audit rows were lost");
             ExitCode::FAILURE
         }
         Err(error) => {
@@ -75,8 +78,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Serves until a signal, then drains. Returns how many audit rows were left unwritten.
-async fn serve(config: Config) -> std::io::Result<usize> {
+/// Serves until a signal, then drains. Returns how many sessions and audit rows were left behind.
+async fn serve(config: Config) -> std::io::Result<(usize, usize)> {
     let mut signals = Signals::new([Signal::Term, Signal::Int])?;
     let listener = TcpListener::bind(config.listen).await?;
     eprintln!("listening on {}", listener.local_addr()?);
@@ -100,12 +103,13 @@ async fn serve(config: Config) -> std::io::Result<usize> {
         };
         patience.or(hurry).await;
         gateway.sessions.drain(Order::End(CloseDetail::Drain));
-        smol::future::pending().await
+        Timer::after(ENDING).await;
     };
     gateway.sessions.wait_empty().or(leave).await;
     // Whoever came during the drain was answered; now nobody is.
     entrance.cancel().await;
-    Ok(gateway.audit.close(AUDIT_FLUSH_TIMEOUT))
+    let sessions = gateway.sessions.len();
+    Ok((sessions, gateway.audit.close(AUDIT_FLUSH_TIMEOUT)))
 }
 
 /// One task for each connection.

@@ -107,6 +107,11 @@ impl Sessions {
         self.is_draining.load(Ordering::SeqCst)
     }
 
+    /// How many sessions hold a slot.
+    pub(crate) fn len(&self) -> usize {
+        self.lock().caps.len()
+    }
+
     /// Resolves when no session holds a slot.
     pub(crate) async fn wait_empty(&self) {
         while !self.lock().caps.is_empty() {
