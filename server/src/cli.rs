@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::config::{self, Environment, Findings};
 use crate::demo::{self, DemoFault};
 use crate::gateway::log;
 use crate::serve;
@@ -40,6 +41,20 @@ enum Command {
     Demo(DemoArgs),
     /// Run the gateway, configured by environment and two YAML files. The default.
     Serve,
+    /// Look at the configuration of `serve` without starting it.
+    Config(ConfigArgs),
+}
+
+#[derive(Debug, Args)]
+struct ConfigArgs {
+    #[command(subcommand)]
+    command: ConfigCommand,
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+enum ConfigCommand {
+    /// Print the effective configuration with the origin of each value, secrets redacted.
+    Check,
 }
 
 #[derive(Debug, Args)]
@@ -73,11 +88,19 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Exit {
-    let environment = match Environment::read() {
-        Ok(environment) => environment,
-        Err(error) => return fail(Exit::Configuration, &error),
-    };
-    log::start(environment.log_level, environment.log_format);
+    let environment = Environment::of_process();
+    let (process, findings) = config::process(&environment);
+    log::start(process.log_level.value, process.log_format.value);
+    let command = cli.command.unwrap_or(Command::Serve);
+    if let Command::Config(ConfigArgs {
+        command: ConfigCommand::Check,
+    }) = command
+    {
+        return check(&environment);
+    }
+    if !findings.errors.is_empty() && !matches!(command, Command::Serve) {
+        return refuse(&findings);
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -85,7 +108,7 @@ fn run(cli: Cli) -> Exit {
         Ok(runtime) => runtime,
         Err(error) => return fail(Exit::Failure, &error),
     };
-    let exit = match cli.command.unwrap_or(Command::Serve) {
+    let exit = match command {
         Command::Demo(args) => {
             let DemoArgs {
                 listen,
@@ -96,22 +119,52 @@ fn run(cli: Cli) -> Exit {
                 listen,
                 kube_listen,
                 faults,
-                drain: environment.drain,
+                drain: process.drain.value,
             };
             runtime.block_on(demo::run(options))
         }
-        Command::Serve => serve::run(),
+        Command::Serve => serve::run(&environment),
+        Command::Config(_) => Exit::Usage,
     };
     // A thread that is stuck in a blocked stdout must not keep the process.
     runtime.shutdown_timeout(Duration::from_secs(1));
     exit
 }
 
+/// Prints the effective configuration, or what is wrong with it.
+fn check(environment: &Environment) -> Exit {
+    let (settings, findings) = config::load(environment, &config::Disk);
+    for warning in &findings.warnings {
+        say(&format_args!("warning: {warning}"));
+    }
+    let Some(settings) = settings else {
+        return refuse(&findings);
+    };
+    let report = config::check::report(&settings);
+    match std::io::stdout().write_all(report.as_bytes()) {
+        Ok(()) => Exit::Good,
+        Err(error) => fail(Exit::Failure, &error),
+    }
+}
+
+/// Says every error of the configuration.
+pub(crate) fn refuse(findings: &Findings) -> Exit {
+    for error in &findings.errors {
+        say(&format_args!("error: {error}"));
+    }
+    Exit::Configuration
+}
+
 /// Says on stderr why the program ends.
 pub(crate) fn fail(exit: Exit, reason: &dyn Display) -> Exit {
-    // Where stderr is gone, the exit code still says it.
-    drop(writeln!(std::io::stderr(), "periscope: {reason}"));
+    say(reason);
     exit
+}
+
+/// A line on stderr.
+fn say(what: &dyn Display) {
+    // Where stderr is gone, the exit code still says it.
+    drop(writeln!(std::io::stderr(), "periscope: {what}"));
 }
 
 impl From<Exit> for ExitCode {
@@ -121,62 +174,6 @@ impl From<Exit> for ExitCode {
             Exit::Failure => 1,
             Exit::Usage => 2,
             Exit::Configuration => 3,
-        })
-    }
-}
-
-/// What every command reads from the environment.
-#[derive(Debug)]
-struct Environment {
-    log_level: ::log::LevelFilter,
-    log_format: log::Format,
-    drain: Duration,
-}
-
-/// A variable that cannot be read.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{name} must be {expected}")]
-struct BadVariable {
-    name: &'static str,
-    expected: &'static str,
-}
-
-impl Environment {
-    fn read() -> Result<Self, BadVariable> {
-        Self::from_lookup(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
-    }
-
-    fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, BadVariable> {
-        let read = |name: &'static str, expected: &'static str| {
-            lookup(name).map(|value| (value, BadVariable { name, expected }))
-        };
-        let log_level = match read(
-            "PERISCOPE_LOG_LEVEL",
-            "off, error, warn, info, debug or trace",
-        ) {
-            Some((value, error)) => value.parse().map_err(|_| error)?,
-            None => ::log::LevelFilter::Info,
-        };
-        let log_format = match read("PERISCOPE_LOG_FORMAT", "logfmt or json") {
-            Some((value, _)) if value == "json" => log::Format::Json,
-            Some((value, _)) if value == "logfmt" => log::Format::Logfmt,
-            Some((_, error)) => return Err(error),
-            None => log::Format::default(),
-        };
-        let drain = match read(
-            "PERISCOPE_DRAIN_SECONDS",
-            "a number of seconds, at most 86400",
-        ) {
-            Some((value, error)) => match value.parse() {
-                Ok(seconds @ 0..=86_400) => Duration::from_secs(seconds),
-                _ => return Err(error),
-            },
-            None => Duration::from_secs(10),
-        };
-        Ok(Self {
-            log_level,
-            log_format,
-            drain,
         })
     }
 }
@@ -219,32 +216,6 @@ mod tests {
                     .unwrap_err()
                     .use_stderr()
             );
-        }
-    }
-
-    #[test]
-    fn a_variable_that_cannot_be_read_is_named_with_what_it_takes() {
-        let with = |name: &'static str, value: &'static str| {
-            Environment::from_lookup(move |asked| (asked == name).then(|| value.to_owned()))
-        };
-        assert_eq!(
-            with("PERISCOPE_DRAIN_SECONDS", "3").unwrap().drain,
-            Duration::from_secs(3)
-        );
-        assert_eq!(
-            with("PERISCOPE_LOG_FORMAT", "json").unwrap().log_format,
-            log::Format::Json
-        );
-        let bad = [
-            ("PERISCOPE_DRAIN_SECONDS", "10s"),
-            ("PERISCOPE_DRAIN_SECONDS", "-1"),
-            ("PERISCOPE_DRAIN_SECONDS", "86401"),
-            ("PERISCOPE_LOG_FORMAT", "xml"),
-            ("PERISCOPE_LOG_LEVEL", "loud"),
-        ];
-        for (name, value) in bad {
-            let error = with(name, value).unwrap_err().to_string();
-            assert!(error.starts_with(name), "{error}");
         }
     }
 }

@@ -309,6 +309,8 @@ fn cluster(access: &ClusterAccess, faults: &[DemoFault]) -> Result<Cluster, Demo
         backend: Backend::Sandbox,
         region: None,
         arn: None,
+        environment: None,
+        tags: None,
         exec,
         kube: KubeClient::new(endpoint, Credentials::Token(token)),
     })

@@ -1,6 +1,7 @@
 //! The production server on tokio: the gateway, and the sandbox apiserver of `periscope demo`.
 
 pub mod cli;
+pub mod config;
 pub mod demo;
 pub mod gateway;
 pub mod sandbox;

@@ -158,6 +158,18 @@ impl Authorization {
 }
 
 impl Tier {
+    /// The tier of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        let all = [
+            Self::Read,
+            Self::Triage,
+            Self::Write,
+            Self::Maintain,
+            Self::Admin,
+        ];
+        all.into_iter().find(|tier| tier.as_str() == name)
+    }
+
     /// The tier's name, as it stands in the group's name.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -181,6 +181,11 @@ impl PublicUrl {
         self.is_https
     }
 
+    /// Whether it is a name of this machine.
+    pub fn is_loopback(&self) -> bool {
+        is_loopback(&self.host)
+    }
+
     /// The port browsers use.
     pub fn port(&self) -> u16 {
         self.port

@@ -1,5 +1,6 @@
 //! The clusters this gateway knows.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,10 +25,24 @@ pub struct Cluster {
     pub region: Option<String>,
     /// Amazon resource name, where it has one.
     pub arn: Option<String>,
+    /// What people call its surroundings, such as `production`.
+    pub environment: Option<String>,
+    /// Anything else worth showing.
+    pub tags: Option<Tags>,
     /// The effective exec settings.
     pub exec: ExecSettings,
     /// The client for its apiserver.
     pub kube: KubeClient,
+}
+
+/// What an operator says about a cluster. Shown, never interpreted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Tags {
+    /// Words.
+    Words(Vec<String>),
+    /// Names and values.
+    Pairs(BTreeMap<String, String>),
 }
 
 /// How the gateway gets a cluster's address and credentials.
@@ -38,6 +53,10 @@ pub enum Backend {
     Sandbox,
     /// A kubeconfig file.
     Kubeconfig,
+    /// Amazon EKS.
+    Eks,
+    /// The pod this program runs in.
+    InCluster,
 }
 
 /// Exec settings of one cluster, after defaults and overrides.
@@ -63,6 +82,8 @@ impl Backend {
         match self {
             Self::Sandbox => "sandbox",
             Self::Kubeconfig => "kubeconfig",
+            Self::Eks => "eks",
+            Self::InCluster => "in-cluster",
         }
     }
 }
@@ -88,6 +109,8 @@ pub struct Summary<'a> {
     backend: Backend,
     region: Option<&'a str>,
     arn: Option<&'a str>,
+    environment: Option<&'a str>,
+    tags: Option<&'a Tags>,
     exec_enabled: bool,
 }
 
@@ -118,6 +141,8 @@ impl Cluster {
             backend: self.backend,
             region: self.region.as_deref(),
             arn: self.arn.as_deref(),
+            environment: self.environment.as_deref(),
+            tags: self.tags.as_ref(),
             exec_enabled: self.exec.is_enabled,
         }
     }

@@ -514,6 +514,8 @@ fn cluster(access: &ClusterAccess, settings: &Settings) -> Cluster {
         backend: Backend::Sandbox,
         region: None,
         arn: None,
+        environment: None,
+        tags: None,
         exec: ExecSettings {
             is_enabled: access.exec_enabled,
             ..settings.exec

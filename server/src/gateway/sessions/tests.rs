@@ -17,6 +17,8 @@ fn cluster(name: &str, per_user: u32, total: u32) -> Cluster {
         backend: Backend::Sandbox,
         region: None,
         arn: None,
+        environment: None,
+        tags: None,
         exec: ExecSettings {
             sessions_per_user_max: per_user,
             sessions_total_max: total,

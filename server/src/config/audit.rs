@@ -1,0 +1,79 @@
+//! Where audit records are kept.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::environment::{
+    AUDIT_DB_PATH, AUDIT_ENABLED, AUDIT_KEY, AUDIT_MAX_SIZE_MB, AUDIT_REQUIRED,
+    AUDIT_RETENTION_DAYS, AUDIT_VACUUM_INTERVAL, BOOLEAN, DURATION, Environment, Variable, boolean,
+    duration, whole,
+};
+use super::findings::{Fault, Findings};
+use super::place::Setting;
+use super::secret::SecretText;
+
+/// The settings of audit persistence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditConfig {
+    /// Whether records go to a database, too.
+    pub is_enabled: Setting<bool>,
+    /// Whether a shell needs its record in the database first.
+    pub is_required: Setting<bool>,
+    /// The database.
+    pub db_path: Setting<PathBuf>,
+    /// How long rows are kept, in days.
+    pub retention_days: Setting<u32>,
+    /// How large the database may become, in MiB.
+    pub max_size_mib: Setting<u32>,
+    /// How often old rows are looked for.
+    pub vacuum_interval: Setting<Duration>,
+    /// The key of the chain's HMAC; without one the chain is a plain hash.
+    pub key: Option<Setting<SecretText>>,
+}
+
+/// A hundred years.
+const DAYS_MAX: u32 = 36_500;
+
+/// A tebibyte.
+const MIB_MAX: u32 = 1024 * 1024;
+
+pub(super) fn read(environment: &Environment, findings: &mut Findings) -> Option<AuditConfig> {
+    let flag =
+        |variable, findings: &mut Findings| environment.read(variable, BOOLEAN, findings, boolean);
+    let is_enabled = flag(&AUDIT_ENABLED, findings)?;
+    let is_required = flag(&AUDIT_REQUIRED, findings)?;
+    if is_required.value && !is_enabled.value {
+        findings.error(Fault::Refused {
+            place: AUDIT_REQUIRED.place(),
+            what: format!(
+                "no record can be required while none is kept; set {}=true as well",
+                AUDIT_ENABLED.name
+            ),
+        });
+    }
+    let number = |variable: &Variable, max: u32, findings: &mut Findings| {
+        let expected = format!("a whole number from 1 to {max}");
+        environment.read(variable, &expected, findings, |text| {
+            let number = u32::try_from(whole(text)?).ok()?;
+            (1..=max).contains(&number).then_some(number)
+        })
+    };
+    let db_path = environment.read(&AUDIT_DB_PATH, "a path", findings, |text| {
+        Some(PathBuf::from(text))
+    })?;
+    let retention_days = number(&AUDIT_RETENTION_DAYS, DAYS_MAX, findings)?;
+    let max_size_mib = number(&AUDIT_MAX_SIZE_MB, MIB_MAX, findings)?;
+    let vacuum_interval = environment.read(&AUDIT_VACUUM_INTERVAL, DURATION, findings, duration)?;
+    let key = environment
+        .get(AUDIT_KEY.name)
+        .map(|key| Setting::set(SecretText::new(key), AUDIT_KEY.place()));
+    Some(AuditConfig {
+        is_enabled,
+        is_required,
+        db_path,
+        retention_days,
+        max_size_mib,
+        vacuum_interval,
+        key,
+    })
+}
