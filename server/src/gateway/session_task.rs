@@ -1,6 +1,6 @@
 //! One task per shell: moves the driver, answers its questions, writes its facts down.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,9 +14,8 @@ use periscope_core::session::{
     Answer, Ask, Config, Dial, DialFailure, Dialed, Event, Identity, PodState, Session, Timing,
     Transport,
 };
-use periscope_runtime_tokio::{Socket, TokioClock, next};
+use periscope_runtime_tokio::{Socket, TokioClock};
 use tokio::net::TcpStream;
-use tokio::time::MissedTickBehavior;
 use uuid::Uuid;
 
 use super::Gateway;
@@ -25,14 +24,11 @@ use super::kube::{ConnectError, KubeError};
 use super::login::random;
 use super::records::Records;
 use super::registry::Cluster;
-use super::sessions::Slot;
+use super::sessions::{Live, Slot};
 use super::upstream::{Upstream, upstream};
 
 /// How long the apiserver may take to say whether the pod still exists.
 const POD_CHECK_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// How often the list of sessions learns what a session is doing.
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
 type BrowserSocket = Socket<TcpStream>;
 type SessionDriver = Driver<BrowserSocket, Upstream, TokioClock>;
@@ -174,8 +170,7 @@ struct Place {
 
 impl Task {
     async fn run(mut self: Box<Self>) {
-        let mut progress = tokio::time::interval(PROGRESS_INTERVAL);
-        progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let live = self.slot.live();
         if self.pod_uid.is_none() {
             // A look at the pod now, so that a later one can tell it from its successor.
             self.start_pod_check();
@@ -184,7 +179,7 @@ impl Task {
         let mut is_asked = false;
         loop {
             tokio::select! {
-                turn = next(&mut self.driver) => match turn {
+                turn = advance(&mut self.driver, &mut self.records, &live) => match turn {
                     Turn::Ask(Ask::Dial(dial)) => self.start_dial(dial),
                     Turn::Ask(Ask::Pod) => {
                         is_asked = true;
@@ -195,10 +190,7 @@ impl Task {
                         debug_assert!(false, "an accepted session asks for admission");
                     }
                     Turn::CancelDial => self.dial = None,
-                    Turn::Event(event) => {
-                        self.on_event(&event);
-                        self.update_progress();
-                    }
+                    Turn::Event(event) => self.on_event(&event),
                     Turn::Done => break,
                 },
                 command = self.slot.order() => {
@@ -217,7 +209,6 @@ impl Task {
                         self.driver.answer(Answer::Pod(state));
                     }
                 }
-                _ = progress.tick() => self.update_progress(),
             }
         }
     }
@@ -229,18 +220,6 @@ impl Task {
             Event::Started { transport } => self.records.on_started(*transport),
             Event::Ended(summary) => self.records.on_ended(summary),
         }
-    }
-
-    fn update_progress(&mut self) {
-        let session = self.driver.session();
-        self.records.on_carried(session.carried());
-        let (transport, phase, active_at) =
-            (session.transport(), session.phase(), session.active_at());
-        self.slot.progress(|progress| {
-            progress.transport = transport;
-            progress.phase = phase;
-            progress.active_at = active_at;
-        });
     }
 
     fn start_dial(&mut self, _dial: Dial) {
@@ -302,6 +281,23 @@ impl Place {
             Ok(Err(_)) | Err(_) => (PodState::Unknown, None),
         }
     }
+}
+
+/// Moves the driver until the host is needed. What it did is counted and shown to whoever lists
+/// sessions there and then: a timer for it would wake every idle session again and again.
+async fn advance(driver: &mut SessionDriver, records: &mut Records, live: &Live) -> Turn {
+    poll_fn(|cx| {
+        let turn = driver.poll_next(cx);
+        let session = driver.session();
+        records.on_carried(session.carried());
+        live.progress(|progress| {
+            progress.transport = session.transport();
+            progress.phase = session.phase();
+            progress.active_at = session.active_at();
+        });
+        turn
+    })
+    .await
 }
 
 /// The result of what runs, once; never, if nothing does.

@@ -287,6 +287,11 @@ impl Live {
         drop(self.orders.try_send(command));
     }
 
+    /// Changes what others see of the session.
+    pub(crate) fn progress(&self, change: impl FnOnce(&mut Progress)) {
+        change(&mut lock(&self.progress));
+    }
+
     fn active(&self) -> ActiveSession {
         ActiveSession {
             id: self.id,
@@ -364,7 +369,12 @@ impl Slot {
 
     /// Changes what others see of the session.
     pub(crate) fn progress(&self, change: impl FnOnce(&mut Progress)) {
-        change(&mut lock(&self.live.progress));
+        self.live.progress(change);
+    }
+
+    /// What others see of the session.
+    pub(crate) fn live(&self) -> Arc<Live> {
+        Arc::clone(&self.live)
     }
 
     /// The next order. Never ends while the slot is held.
