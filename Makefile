@@ -14,6 +14,7 @@ PROGRAM = $(CARGO_TARGET_DIR)/release/periscope
 # What `make test` runs, cheapest first, each of them a target of its own.
 PARTS := fmt test-web e2e-ui lint test-core fuzz-replay autobahn mutants test-server e2e docs
 
+CORE_TEST = cargo test --locked --workspace --exclude periscope --exclude periscope-fuzz --all-features
 CORE_FEATURES = $(shell awk '/^\[/ { inside = ($$0 == "[features]") } inside && /^[a-z]/ { print $$1 }' core/Cargo.toml)
 
 .PHONY: help
@@ -47,7 +48,8 @@ lint: ## clippy without warnings: everything, and core with no feature and with 
 
 .PHONY: test-core
 test-core: ## tests of the core and of the runtimes, with every feature
-	cargo test --locked --workspace --exclude periscope --exclude periscope-fuzz --all-features
+	$(CORE_TEST) -- --skip bytes_are_conserved
+	$(CORE_TEST) --test simulation bytes_are_conserved -- --nocapture
 
 .PHONY: fuzz-replay
 fuzz-replay: ## every committed input of the fuzz targets, three feeds each, with a plain toolchain
