@@ -43,6 +43,13 @@ export interface PodDetail extends Pod {
   defaultContainer?: string | null;
 }
 
+export interface LiveSession extends ActiveSession {
+  actor: string;
+  transport: string | null;
+  state: string;
+  idleSeconds: number | null;
+}
+
 export interface Identity {
   sub: string;
   email?: string | null;
@@ -68,6 +75,13 @@ export class ApiError extends Error {
 
 const part = encodeURIComponent;
 
+let unauthorized = (): void => undefined;
+
+/** Calls back whenever the gateway answers that nobody is logged in. */
+export function onUnauthorized(action: () => void): void {
+  unauthorized = action;
+}
+
 export function listClusters(signal: AbortSignal): Promise<Cluster[]> {
   return getItems<Cluster>('/api/clusters', signal);
 }
@@ -80,8 +94,10 @@ export function listNamespaces(cluster: string, signal: AbortSignal): Promise<Na
   return getItems<Namespace>(`/api/clusters/${part(cluster)}/namespaces`, signal);
 }
 
-export function listPods(cluster: string, namespace: string, signal: AbortSignal): Promise<Pod[]> {
-  return getItems<Pod>(`/api/clusters/${part(cluster)}/pods?namespace=${part(namespace)}`, signal);
+/** The pods of a namespace, or of all of them. */
+export function listPods(cluster: string, namespace: string | null, signal: AbortSignal): Promise<Pod[]> {
+  const query = namespace === null ? '' : `?namespace=${part(namespace)}`;
+  return getItems<Pod>(`/api/clusters/${part(cluster)}/pods${query}`, signal);
 }
 
 export function getPod(cluster: string, namespace: string, pod: string, signal?: AbortSignal): Promise<PodDetail> {
@@ -102,6 +118,11 @@ export function whoami(signal: AbortSignal): Promise<Identity> {
   return request<Identity>('GET', '/api/auth/whoami', { signal });
 }
 
+/** The sessions one may see: one's own, or everybody's for audit administrators. */
+export function listSessions(signal: AbortSignal): Promise<LiveSession[]> {
+  return getItems<LiveSession>('/api/sessions', signal);
+}
+
 /** Ends a session. One that is already gone counts as ended. */
 export async function endSession(id: string): Promise<void> {
   try {
@@ -109,6 +130,11 @@ export async function endSession(id: string): Promise<void> {
   } catch (error) {
     if (!(error instanceof ApiError && error.status === 404)) throw error;
   }
+}
+
+/** Ends this login, and with it its shells. */
+export function logout(): Promise<void> {
+  return request('POST', '/api/auth/logout', { body: {} });
 }
 
 export function podPath(cluster: string, namespace: string, pod: string): string {
@@ -131,11 +157,19 @@ async function getItems<T>(path: string, signal: AbortSignal): Promise<T[]> {
   return list.items;
 }
 
-async function request<T>(
-  method: string,
-  path: string,
-  options: { signal?: AbortSignal; body?: unknown },
-): Promise<T> {
+async function request<T>(method: string, path: string, options: RequestOptions): Promise<T> {
+  const response = await answer(method, path, options);
+  if (response.status === 204) return undefined as T;
+  return (await response.json()) as T;
+}
+
+interface RequestOptions {
+  signal?: AbortSignal;
+  body?: unknown;
+}
+
+/** The answer, if it is a good one; every other is thrown as an `ApiError`. */
+export async function answer(method: string, path: string, options: RequestOptions): Promise<Response> {
   const headers: Record<string, string> = { Accept: 'application/json' };
   const init: RequestInit = { method, headers, credentials: 'same-origin', cache: 'no-store' };
   if (options.signal !== undefined) init.signal = options.signal;
@@ -144,9 +178,9 @@ async function request<T>(
     init.body = JSON.stringify(options.body);
   }
   const response = await fetch(path, init);
-  if (!response.ok) throw await refusal(response);
-  if (response.status === 204) return undefined as T;
-  return (await response.json()) as T;
+  if (response.ok) return response;
+  if (response.status === 401) unauthorized();
+  throw await refusal(response);
 }
 
 async function refusal(response: Response): Promise<ApiError> {

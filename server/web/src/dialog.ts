@@ -4,7 +4,7 @@ import { h, type Child } from './dom.ts';
 
 export interface Choice<T> {
   text: string;
-  value: T;
+  value: T | null;
   primary?: boolean;
   /** Has the focus at first; without one it is the primary choice. */
   focus?: boolean;

@@ -39,6 +39,8 @@ const ICONS = {
   refresh: 'M13.5 8A5.5 5.5 0 1 1 11.6 3.8M13.5 2v3h-3',
   info: 'M8 14A6 6 0 1 0 8 2a6 6 0 0 0 0 12ZM8 7.5v3.5M8 5v.2',
   close: 'M4 4l8 8M12 4l-8 8',
+  plus: 'M8 3v10M3 8h10',
+  duplicate: 'M5.5 5.5h8v8h-8zM10.5 2.5h-8v8',
   up: 'M4 10l4-4 4 4',
   down: 'M4 6l4 4 4-4',
   copy: 'M6 6h7v7H6zM10 3H3v7',

@@ -12,6 +12,10 @@ export function podsPage(cluster: string, namespace: string): string {
   return `${clusterPage(cluster)}/namespaces/${part(namespace)}`;
 }
 
+export function allPodsPath(cluster: string): string {
+  return `${clusterPage(cluster)}/pods`;
+}
+
 export function podPage(cluster: string, namespace: string, pod: string): string {
   return `${clusterPage(cluster)}/pods/${part(namespace)}/${part(pod)}`;
 }

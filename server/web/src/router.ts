@@ -10,8 +10,6 @@ export interface PageContext extends Route {
   root: HTMLElement;
   signal: AbortSignal;
   title(text: string): void;
-  /** Asks before the user leaves this page for another; without one they just go. */
-  guard(mayLeave: () => Promise<boolean>): void;
   go(path: string): void;
 }
 
@@ -46,9 +44,6 @@ export class Router {
   readonly #notFound: Page;
   readonly #failed: (root: HTMLElement, error: unknown) => void;
   #leave = new AbortController();
-  #mayLeave: (() => Promise<boolean>) | null = null;
-  /** Path and query of the page that is shown. */
-  #shown = '';
 
   constructor(root: HTMLElement, notFound: Page, failed: (root: HTMLElement, error: unknown) => void) {
     this.#root = root;
@@ -67,25 +62,13 @@ export class Router {
       event.preventDefault();
       void this.go(path);
     });
-    window.addEventListener('popstate', () => void this.#back());
+    window.addEventListener('popstate', () => void this.#show());
     void this.#show();
   }
 
   async go(path: string): Promise<void> {
-    if (this.#mayLeave !== null && !(await this.#mayLeave())) return;
     history.pushState(null, '', path);
     window.scrollTo(0, 0);
-    await this.#show();
-  }
-
-  async #back(): Promise<void> {
-    if (this.#mayLeave !== null) {
-      const wanted = location.pathname + location.search;
-      // The browser has already changed the address; it stays ours until the answer is in.
-      history.pushState(null, '', this.#shown);
-      if (!(await this.#mayLeave())) return;
-      history.replaceState(null, '', wanted);
-    }
     await this.#show();
   }
 
@@ -93,8 +76,6 @@ export class Router {
     this.#leave.abort();
     const leave = new AbortController();
     this.#leave = leave;
-    this.#mayLeave = null;
-    this.#shown = location.pathname + location.search;
     let page: Page = this.#notFound;
     let params: Record<string, string> = {};
     try {
@@ -115,9 +96,6 @@ export class Router {
         signal: leave.signal,
         title: (text) => {
           document.title = text === '' ? 'Periscope' : `${text} · Periscope`;
-        },
-        guard: (mayLeave) => {
-          this.#mayLeave = mayLeave;
         },
         go: (path) => void this.go(path),
       });

@@ -40,18 +40,29 @@ const PODS = [
   pod('exits', [container('exits', { restarts: 41 })], { createdAt: ago(3_700) }),
   pod('pending', [container('pending', { state: 'waiting', ready: false })], { phase: 'Pending', reason: 'ImagePullBackOff', node: null, createdAt: ago(75) }),
   // Faults, one pod each.
-  ...['idle', 'drain', 'drop', 'forbidden', 'unreachable', 'refused', 'killed'].map((name) => pod(name, [container('app')], { namespace: 'faults' })),
+  ...['idle', 'drain', 'drop', 'dies', 'slow', 'forbidden', 'unreachable', 'refused', 'killed'].map((name) => pod(name, [container('app')], { namespace: 'faults' })),
 ];
 
-/** Starts it on a port (0: any free one). Resolves to `{url, sessions, violations, sent(), close()}`. */
-export async function startFakeGateway({ port = 0, seed = 0 } = {}) {
+/**
+ * Starts it on a port (0: any free one). `seed` sessions are there already; `cluster` makes them the cluster's, not the user's.
+ * `login` plays a login with an end and a way to log in: its `expiresAt` and `signedIn` may be changed while it runs, and its
+ * `asked` counts whoami. `audit` false: no persistence; `auditScope` is what the audit log says of itself.
+ * `pods` adds pods of the namespace `faults` by name, each with a `refusal` or an `end`, which comes before or after `hello`.
+ */
+export async function startFakeGateway({ port = 0, seed = 0, cluster: capCluster = false, login = null, audit = true, auditScope = 'all', pods = {} } = {}) {
   const sessions = new Map();
+  const rows = auditRows();
+  /** What was typed into the pod `dies`. */
+  const typed = [];
+  /** Called to let the pod `slow` go on. */
+  let release = () => {};
+  const released = new Promise((resolve) => (release = resolve));
   const violations = [];
   const opens = new Map();
   let totalSent = 0;
   for (let i = 0; i < seed; i++) {
     const id = randomUUID();
-    sessions.set(id, { id, cluster: 'old', namespace: 'default', pod: `worker-${i}`, container: 'app', startedAt: ago(600 * (i + 1)), end() {} });
+    sessions.set(id, { id, cluster: 'old', namespace: 'default', pod: `worker-${i}`, container: 'app', startedAt: ago(600 * (i + 1)), actor: i % 2 === 0 ? 'dev@localhost' : 'auth0|5f7c8ec7c33c6c004bbafe82', transport: 'ws', state: 'up', idleSeconds: 7 * i, end() {} });
   }
 
   /** The refusal for this exec request, as [status, body, headers], or null. */
@@ -61,9 +72,11 @@ export async function startFakeGateway({ port = 0, seed = 0 } = {}) {
     if (entry === undefined) return [404, { error: 'E_NOT_FOUND', message: `no cluster ${cluster}` }];
     if (!entry.execEnabled) return [403, { error: 'E_EXEC_DISABLED' }];
     if (sessions.size >= PER_USER) {
-      const activeSessions = [...sessions.values()].map(({ end: _, ...facts }) => facts);
+      const activeSessions = [...sessions.values()].map(({ id, cluster, namespace, pod, container, startedAt }) => ({ id, cluster, namespace, pod, container, startedAt }));
+      if (capCluster) return [429, { error: 'E_CAP_CLUSTER', message: 'the cluster is full', limit: 50, activeSessions, otherSessions: 50 - activeSessions.length }];
       return [429, { error: 'E_CAP_USER', message: 'too many sessions', limit: PER_USER, activeSessions }];
     }
+    if (pods[name] !== undefined) return pods[name].refusal ?? null;
     if (name === 'forbidden') return [403, { error: 'E_FORBIDDEN', message: 'pods/exec is forbidden' }];
     if (name === 'refused') {
       const times = (opens.get(name) ?? 0) + 1;
@@ -79,13 +92,52 @@ export async function startFakeGateway({ port = 0, seed = 0 } = {}) {
     response.end(status === 204 ? '' : JSON.stringify(body));
   };
 
+  function auditPage(response, query) {
+    if (!audit) return json(response, 404, { error: 'E_NOT_FOUND', message: 'audit persistence is off' });
+    const known = ['verb', 'actor', 'outcome', 'cluster', 'namespace', 'pod', 'session', 'from', 'to', 'limit', 'offset'];
+    for (const key of query.keys()) if (!known.includes(key)) violations.push(`audit was asked with ${key}`);
+    const limit = Number(query.get('limit') ?? 100);
+    const offset = Number(query.get('offset') ?? 0);
+    if (!(limit >= 1 && limit <= 500)) return json(response, 400, { error: 'E_INVALID_REQUEST', message: `limit ${limit}` });
+    if (query.has('from') && Number.isNaN(Date.parse(query.get('from')))) return json(response, 400, { error: 'E_INVALID_REQUEST', message: '`from` is no RFC 3339 time' });
+    const is = (name, value) => !query.has(name) || query.get(name) === value;
+    const found = rows.filter(
+      (row) =>
+        is('verb', row.verb) && is('outcome', row.outcome) && is('actor', row.actor.sub) && is('cluster', row.cluster) && is('namespace', row.namespace) &&
+        is('pod', row.pod) && is('session', row.session_id) && (auditScope === 'all' || row.actor.sub === 'dev@localhost') &&
+        (!query.has('from') || Date.parse(row.timestamp) >= Date.parse(query.get('from'))) && (!query.has('to') || Date.parse(row.timestamp) < Date.parse(query.get('to'))),
+    );
+    return json(response, 200, { items: found.slice(offset, offset + limit), total: found.length, limit, offset }, { 'X-Audit-Scope': auditScope });
+  }
+
   function api(request, response, url) {
     const path = url.pathname;
     if (request.method !== 'GET' && request.headers.origin !== `http://${request.headers.host}`) {
       violations.push(`${request.method} ${path} came with the Origin ${request.headers.origin}`);
       return json(response, 403, { error: 'E_ORIGIN', message: 'wrong origin' });
     }
-    if (path === '/api/auth/whoami') return json(response, 200, { sub: 'dev@localhost', email: 'dev@localhost', groups: [], tier: null, auditScope: 'all', mode: 'shared', expiresAt: null });
+    if (path === '/api/auth/login' && login !== null) {
+      login.logins = (login.logins ?? 0) + 1;
+      if (login.works !== false) login.signedIn = true;
+      const to = url.searchParams.get('returnTo') ?? '/';
+      response.writeHead(302, { Location: /^\/(?![\/\\])/.test(to) ? to : '/' });
+      return response.end();
+    }
+    if (login !== null && login.signedIn === false) return json(response, 401, { error: 'E_AUTH', message: 'log in first' });
+    if (path === '/api/auth/logout' && login !== null) {
+      login.signedIn = false;
+      for (const session of sessions.values()) session.end('auth_expired');
+      return json(response, 204, null);
+    }
+    if (path === '/api/auth/whoami') {
+      if (login !== null) login.asked = (login.asked ?? 0) + 1;
+      return json(response, 200, { sub: 'dev@localhost', email: 'dev@localhost', groups: [], tier: null, auditScope, mode: 'shared', expiresAt: login?.expiresAt ?? null });
+    }
+    if (path === '/api/audit') return auditPage(response, url.searchParams);
+    if (path === '/api/sessions') {
+      const mine = [...sessions.values()].filter((one) => auditScope === 'all' || one.actor === 'dev@localhost');
+      return json(response, 200, { items: mine.map(({ end: _, ...facts }) => facts) });
+    }
     if (path === '/api/clusters') return json(response, 200, { items: CLUSTERS });
     let match = /^\/api\/sessions\/([^/]+)$/.exec(path);
     if (match && request.method === 'DELETE') {
@@ -110,7 +162,7 @@ export async function startFakeGateway({ port = 0, seed = 0 } = {}) {
     if (path.includes('/pods/secret/') || url.searchParams.get('namespace') === 'secret') {
       return json(response, 403, { error: 'E_FORBIDDEN', message: 'pods is forbidden' });
     }
-    if (rest === '/pods') return json(response, 200, { items: PODS.filter((one) => one.namespace === url.searchParams.get('namespace')) });
+    if (rest === '/pods') return json(response, 200, { items: PODS.filter((one) => !url.searchParams.has('namespace') || one.namespace === url.searchParams.get('namespace')) });
     match = /^\/pods\/([^/]+)\/([^/]+)$/.exec(rest);
     const found = PODS.find((one) => one.namespace === match?.[1] && one.name === match?.[2]);
     return found ? json(response, 200, found) : json(response, 404, { error: 'E_NOT_FOUND', message: 'no such pod' });
@@ -145,7 +197,10 @@ export async function startFakeGateway({ port = 0, seed = 0 } = {}) {
     const say = (frame) => ws.readyState === ws.OPEN && ws.send(JSON.stringify(frame));
     let sent = 0;
     let acknowledged = 0;
-    let room = () => {};
+    const waiting = [];
+    const room = () => {
+      for (const go of waiting.splice(0)) go();
+    };
     let over = false;
 
     const end = (closed, error, code = 1000) => {
@@ -157,7 +212,15 @@ export async function startFakeGateway({ port = 0, seed = 0 } = {}) {
       say({ type: 'closed', reason: 'client_close', detail: 'process_exit', exitCode: null, truncated: false, ...closed });
       ws.close(code);
     };
-    sessions.set(id, { ...facts, end: () => end({ detail: 'user_close' }) });
+    const fault = pods[name]?.end;
+    sessions.set(id, {
+      ...facts, actor: 'dev@localhost', transport: 'ws', state: 'up', idleSeconds: 0,
+      end: (detail = 'user_close') =>
+        detail === 'auth_expired'
+          ? end({ reason: 'forced_close', detail, truncated: false }, { code: 'E_AUTH', message: 'the login has ended' }, 1008)
+          : end({ detail }),
+    });
+    if (fault?.before) return end(fault.closed, fault.error, fault.code);
     const gone = name === 'distroless' && facts.container === 'distroless';
     if (gone) return end({ reason: 'forced_close', detail: 'no_shell' }, { code: 'E_NO_SHELL', message: 'exec: "sh": executable file not found in $PATH' }, 1011);
     if (name === 'unreachable') return end({ reason: 'forced_close', detail: 'unreachable' }, { code: 'E_CLUSTER_UNREACHABLE', message: 'dial timed out', retryable: true }, 1011);
@@ -169,7 +232,7 @@ export async function startFakeGateway({ port = 0, seed = 0 } = {}) {
       async print(data) {
         const bytes = Buffer.from(data);
         for (let at = 0; at < bytes.length && !over; at += 16_384) {
-          while (!over && query.get('flow') === 'ack' && sent - acknowledged >= WINDOW) await new Promise((resolve) => (room = resolve));
+          while (!over && query.get('flow') === 'ack' && sent - acknowledged >= WINDOW) await new Promise((resolve) => waiting.push(resolve));
           const piece = bytes.subarray(at, at + 16_384);
           sent += piece.length;
           totalSent += piece.length;
@@ -181,6 +244,12 @@ export async function startFakeGateway({ port = 0, seed = 0 } = {}) {
     let clearIdle = () => {};
     ws.on('message', (data, binary) => {
       if (binary) {
+        // A gateway that has gone deaf: it takes what is typed, and nothing comes of it.
+        if (name === 'dies') {
+          typed.push(data.toString());
+          if (typed.join('').includes('lost')) ws.terminate();
+          return;
+        }
         clearIdle();
         if (data.length > 32 * 1024) violations.push(`a message of ${data.length} bytes`);
         void shell?.input(data);
@@ -200,7 +269,7 @@ export async function startFakeGateway({ port = 0, seed = 0 } = {}) {
       room();
       sessions.delete(id);
     });
-    setTimeout(() => {
+    (name === 'slow' ? released : new Promise((resolve) => setTimeout(resolve, 150))).then(() => {
       say({
         type: 'hello', sessionId: id, cluster, namespace, pod: name, container: facts.container,
         command: ['sh', '-c', 'command -v bash >/dev/null 2>&1 && exec bash; exec sh'], tty: true,
@@ -211,6 +280,7 @@ export async function startFakeGateway({ port = 0, seed = 0 } = {}) {
       const motd = name === 'flood' ? '' : `Welcome to \x1b[1m${name}\x1b[0m, a container that is not there.\r\nSee https://example.com/docs for nothing at all.\r\n`;
       shell = new FakeShell(io, motd);
       if (name === 'flood') void shell.input(Buffer.from('yes\r'));
+      if (fault) setTimeout(() => end(fault.closed, fault.error, fault.code), 300);
       if (name === 'exits') setTimeout(() => end({ exitCode: 3, truncated: null }), 800);
       if (name === 'killed') setTimeout(() => end({ reason: 'forced_close', detail: 'admin_kill', truncated: true }), 800);
       if (name === 'drop') setTimeout(() => ws.terminate(), 800);
@@ -227,7 +297,7 @@ export async function startFakeGateway({ port = 0, seed = 0 } = {}) {
           clearIdle = () => {};
         };
       }
-    }, 150);
+    });
   }
 
   await new Promise((resolve) => server.listen(port, '127.0.0.1', resolve));
@@ -235,6 +305,8 @@ export async function startFakeGateway({ port = 0, seed = 0 } = {}) {
     url: `http://127.0.0.1:${server.address().port}`,
     sessions,
     violations,
+    /** Lets the pod `slow` have its shell. */
+    release: () => release(),
     /** Terminal bytes handed to all sockets so far. */
     sent: () => totalSent,
     close: () => {
@@ -243,6 +315,31 @@ export async function startFakeGateway({ port = 0, seed = 0 } = {}) {
       server.close();
     },
   };
+}
+
+/** Sixty sessions of three people, some refused, newest first. */
+function auditRows() {
+  const people = ['dev@localhost', 'auth0|5f7c8ec7c33c6c004bbafe82', 'google-oauth2|117'];
+  const rows = [];
+  for (let i = 0; i < 60; i++) {
+    const sub = people[i % 3];
+    const start = {
+      timestamp: ago(3600 * i + 900), verb: 'pod.exec.session_start', outcome: 'success', session_id: `0198c0de-0000-7000-8000-${String(i).padStart(12, '0')}`, request_id: `req-${i}`,
+      actor: { sub, email: i % 3 === 2 ? null : `${sub.slice(0, 3)}@example.com`, groups: ['sre'] }, cluster: i % 2 ? 'old' : 'modern', namespace: 'default', pod: i % 5 ? 'shell' : 'sidecar', container: 'app',
+      command: ['sh', '-c', 'exec bash'], tty: true, transport: i % 2 ? 'spdy' : 'ws', subprotocol: i % 2 ? 'v4.channel.k8s.io' : 'v5.channel.k8s.io', k8s_identity: { user: sub, groups: ['periscope-tier:write'], base: 'periscope' },
+    };
+    if (i % 7 === 6) {
+      rows.push({ ...start, verb: 'pod.exec.session_denied', outcome: i % 2 ? 'denied' : 'failure', code: i % 2 ? 'E_FORBIDDEN' : 'E_CLUSTER_UNREACHABLE', count: i % 2 ? 4 : 1 });
+      continue;
+    }
+    const killed = i % 11 === 5;
+    rows.push({
+      ...start, timestamp: ago(3600 * i), verb: 'pod.exec.session_end', started_at: start.timestamp, ended_at: ago(3600 * i), duration_ms: 900_000, exit_code: killed ? null : i % 3 === 1 ? 130 : 0,
+      bytes_stdin: 120 + i, bytes_stdout: 34_567 + i, close_reason: killed ? 'forced_close' : 'client_close', close_detail: killed ? 'admin_kill' : 'process_exit', ended_by: killed ? 'dev@localhost' : null,
+    });
+    rows.push(start);
+  }
+  return rows.sort((a, b) => b.timestamp.localeCompare(a.timestamp));
 }
 
 const EXEC = /^\/api\/clusters\/([^/]+)\/pods\/([^/]+)\/([^/]+)\/exec$/;

@@ -7,7 +7,7 @@ import { execPath } from '../src/paths.ts';
 import type { End } from '../src/protocol.ts';
 import { match } from '../src/router.ts';
 import { CODES, sentenceForEnd, truncatedNote } from '../src/sentences.ts';
-import { countLines, runsLines, withoutEscapes } from '../src/terminal/paste.ts';
+import { commandWords, countLines, quoted, runsLines, withoutEscapes } from '../src/terminal/paste.ts';
 
 const END: End = { reason: 'client_close', detail: 'process_exit', exitCode: 0, truncated: false, error: null };
 
@@ -80,6 +80,25 @@ describe('pasting', () => {
   test('lines are counted as a person would', () => {
     expect(countLines('a\r\nb\n')).toBe(2);
     expect(countLines('a')).toBe(1);
+  });
+});
+
+describe('a command in an address', () => {
+  const encoded = (value: unknown): string => btoa(JSON.stringify(value)).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '');
+
+  test('is read, in both alphabets of base64', () => {
+    expect(commandWords(encoded(['ls', '-l', '/?>']))).toEqual(['ls', '-l', '/?>']);
+    expect(commandWords('WyJscyJd')).toEqual(['ls']);
+  });
+
+  test.each(['%%%', encoded('ls'), encoded([1]), encoded({})])('that is none (%s) is not guessed at', (text) => {
+    expect(commandWords(text)).toBeNull();
+  });
+
+  test('hides nothing when it is shown', () => {
+    expect(quoted('/bin/ls')).toBe('/bin/ls');
+    expect(quoted("a b'c")).toBe("'a b'\\''c'");
+    expect(quoted('')).toBe("''");
   });
 });
 

@@ -72,7 +72,7 @@ class Stage {
           };
         },
       },
-      { cols: 100, rows: 30, ownCommand, hiddenSeconds: 300 },
+      { cols: 100, rows: 30, ownCommand, hiddenSeconds: () => 300 },
     );
   }
   get socket(): FakeSocket {
@@ -335,5 +335,82 @@ describe('a hidden tab', () => {
     stage.shell.visibility(false);
     stage.pass(600_000);
     expect(stage.socket.texts).toEqual([]);
+  });
+});
+
+describe('input that may be lost', () => {
+  const line = new TextEncoder().encode('rm -r old\r');
+
+  test('typed since the last output is given back when the connection breaks', () => {
+    stage.up();
+    stage.shell.input(line);
+    stage.socket.vanish();
+    expect(stage.shell.lost).toEqual({ bytes: line.byteLength, certain: false, text: 'rm -r old\r' });
+  });
+
+  test('that was answered is not called lost', () => {
+    stage.up();
+    stage.shell.input(line);
+    stage.socket.output(1);
+    stage.socket.vanish();
+    expect(stage.shell.lost).toBeNull();
+  });
+
+  test('that never left is lost for certain, also at an orderly end', () => {
+    stage.up();
+    stage.socket.bufferedAmount = BUFFERED_BYTES;
+    stage.shell.input(line);
+    stage.socket.say({ type: 'closed', reason: 'client_close', detail: 'process_exit', exitCode: 0, truncated: false });
+    expect(stage.shell.lost).toEqual({ bytes: line.byteLength, certain: true, text: 'rm -r old\r' });
+  });
+
+  test('of an orderly end is not doubted', () => {
+    stage.up();
+    stage.shell.input(line);
+    stage.socket.say({ type: 'closed', reason: 'client_close', detail: 'process_exit', exitCode: 0, truncated: false });
+    expect(stage.shell.lost).toBeNull();
+  });
+
+  test('is told until the user has taken note, whatever is opened meanwhile', async () => {
+    stage.up();
+    stage.shell.input(line);
+    stage.socket.vanish();
+    stage.pass(1_000);
+    stage.up();
+    expect(stage.shell.lost?.bytes).toBe(line.byteLength);
+    stage.shell.input(line);
+    stage.socket.vanish();
+    expect(stage.shell.lost?.text).toBe('rm -r old\rrm -r old\r');
+  });
+
+  test('of any size is counted, and kept only in part', () => {
+    stage.up();
+    for (let i = 0; i < 20; i++) {
+      stage.shell.input(new Uint8Array(CHUNK_BYTES));
+      stage.socket.bufferedAmount = 0;
+    }
+    stage.socket.vanish();
+    expect(stage.shell.lost?.bytes).toBe(20 * CHUNK_BYTES);
+    expect(stage.shell.lost?.text.length).toBeLessThanOrEqual(64 * 1024);
+  });
+});
+
+describe('the idle countdown', () => {
+  test('starts at hello and anew with every byte, up or down', () => {
+    stage.up();
+    expect(stage.shell.idleDeadline).toBe(HELLO.idleSeconds * 1000);
+    stage.pass(100_000);
+    expect(stage.shell.idleDeadline).toBe(HELLO.idleSeconds * 1000);
+    stage.socket.output(1);
+    expect(stage.shell.idleDeadline).toBe(100_000 + HELLO.idleSeconds * 1000);
+    stage.pass(50_000);
+    stage.shell.input(new Uint8Array(1));
+    expect(stage.shell.idleDeadline).toBe(150_000 + HELLO.idleSeconds * 1000);
+  });
+
+  test('follows the gateway’s warning, which knows better', () => {
+    stage.up();
+    stage.socket.say({ type: 'idle_warn', secondsRemaining: 30 });
+    expect(stage.shell.idleDeadline).toBe(30_000);
   });
 });

@@ -1,7 +1,7 @@
 import { getCluster, listNamespaces, type Namespace } from '../api.ts';
 import { h } from '../dom.ts';
 import { showCrumbs } from '../header.ts';
-import { podsPage } from '../paths.ts';
+import { allPodsPath, podsPage } from '../paths.ts';
 import type { PageContext } from '../router.ts';
 import { askName, isForbidden } from './byname.ts';
 import { listing } from './listing.ts';
@@ -46,7 +46,7 @@ export async function namespacesPage({ root, params, signal, title }: PageContex
     root.append(askName('namespace', error, (name) => podsPage(cluster, name)));
     return;
   }
-  root.append(list.element);
+  root.append(h('p', { class: 'aside' }, h('a', { href: allPodsPath(cluster) }, 'Search the pods of all namespaces')), list.element);
   list.show(items.toSorted((a, b) => a.name.localeCompare(b.name)));
   list.focus();
 }

@@ -6,9 +6,7 @@ import { age, h } from '../dom.ts';
 import { execPage, type ExecTarget } from '../paths.ts';
 import type { ActiveSession, GatewayError } from '../protocol.ts';
 import { sentenceForError } from '../sentences.ts';
-import type { Shell } from './shell.ts';
-import { countLines } from './paste.ts';
-import { copyText } from './clipboard.ts';
+import { commandWords, countLines, quoted } from './paste.ts';
 
 /** Which shells are open, each with a working Disconnect. Resolves to true once one was ended. */
 export async function capDialog(error: GatewayError): Promise<boolean> {
@@ -137,39 +135,51 @@ export async function linkDialog(address: string): Promise<boolean> {
   return (await dialog.answer) === true;
 }
 
-/** Leaving the page ends the shell, which a stray click should not do. */
-export async function leaveDialog(): Promise<boolean> {
+/** Closing a tab ends its shell, which a stray click should not do. */
+export async function closeDialog(name: string): Promise<boolean> {
   const dialog = openDialog<boolean>(
-    'Leave and end this shell?',
-    [h('p', {}, 'The shell and what runs in it end when you leave this page. To look around meanwhile, open another tab.')],
+    `Close ${name} and end its shell?`,
+    [h('p', {}, 'The shell and what runs in it end with the tab. To look around meanwhile, just go elsewhere in Periscope: the shell stays.')],
     [
-      { text: 'Stay', value: false, focus: true },
+      { text: 'Keep it', value: false, focus: true },
       { text: 'End the shell', value: true, primary: true },
     ],
   );
   return (await dialog.answer) === true;
 }
 
-/** What is known about the session, with its id to copy. */
-export function infoDialog(shell: Shell, extra: HTMLElement): void {
-  const hello = shell.session.hello;
-  const facts: [string, string][] =
-    hello === null
-      ? [['Session', 'not open yet']]
-      : [
-          ['Session id', hello.sessionId],
-          ['Identity', [hello.identity.user, ...hello.identity.groups].join(', ') || 'the gateway’s own'],
-          ['Target', `${hello.cluster} / ${hello.namespace} / ${hello.pod} / ${hello.container || 'chosen by the cluster'}`],
-          ['Command', hello.command.join(' ')],
-          ['Transport', `${hello.transport} (${hello.subprotocol})`],
-          ['Ends when idle for', `${hello.idleSeconds} s, with a warning ${hello.idleWarnSeconds} s before`],
-        ];
-  const list = h('dl', { class: 'facts-list' }, ...facts.flatMap(([name, value]) => [h('dt', {}, name), h('dd', {}, value)]));
-  const copy = h('button', { type: 'button', class: 'button' }, 'Copy session id');
-  copy.addEventListener('click', () => {
-    void copyText(hello?.sessionId ?? '').then((copied) => {
-      copy.textContent = copied ? 'Copied' : 'Copying was refused';
-    });
+/** Resolves to the new name, an empty string for the usual one, or null to leave it. */
+export async function renameDialog(name: string): Promise<string | null> {
+  const input = h('input', { type: 'text', class: 'field', value: name, maxlength: 60, 'aria-label': 'Name of the tab', autocomplete: 'off', autofocus: true });
+  const dialog = openDialog<true>(
+    'Rename this tab',
+    [input],
+    [
+      { text: 'Cancel', value: null },
+      { text: 'Rename', value: true, primary: true, focus: false },
+    ],
+  );
+  input.addEventListener('keydown', (event) => {
+    if (event.key === 'Enter') dialog.close(true);
   });
-  openDialog<null>('This session', [list, hello === null ? null : copy, extra], [{ text: 'Close', value: null, primary: true }]);
+  input.select();
+  return (await dialog.answer) === true ? input.value.trim() : null;
+}
+
+/** Asks before a command runs that came with an address. */
+export async function commandDialog(target: ExecTarget): Promise<boolean> {
+  const words = commandWords(target.command);
+  const dialog = openDialog<boolean>(
+    `Run this in ${target.pod}?`,
+    [
+      h('p', {}, 'The address you followed does not ask for a shell but for a command of its own. Run it only if you know where the address is from.'),
+      h('pre', { class: 'preview', tabindex: 0 }, words === null ? target.command : words.map(quoted).join(' ')),
+      h('p', { class: 'quiet' }, `${target.cluster} / ${target.namespace} / ${target.pod}${target.container === '' ? '' : ` / ${target.container}`}`),
+    ],
+    [
+      { text: 'Cancel', value: false, focus: true },
+      { text: 'Run', value: true, primary: true },
+    ],
+  );
+  return (await dialog.answer) === true;
 }

@@ -4,12 +4,12 @@
 export const HIDDEN_SECONDS = 300;
 
 export class HiddenTimer {
-  readonly #limit: number;
+  readonly #limit: () => number;
   #hiddenSince: number | null = null;
   #lastByte: number;
 
-  constructor(limitSeconds: number, now: number) {
-    this.#limit = limitSeconds * 1000;
+  constructor(limitSeconds: () => number, now: number) {
+    this.#limit = limitSeconds;
     this.#lastByte = now;
   }
 
@@ -26,7 +26,7 @@ export class HiddenTimer {
   /** When the shell is to be closed if nothing changes, or null while the tab can be seen. */
   deadline(): number | null {
     if (this.#hiddenSince === null) return null;
-    return Math.max(this.#hiddenSince, this.#lastByte) + this.#limit;
+    return Math.max(this.#hiddenSince, this.#lastByte) + this.#limit() * 1000;
   }
 
   due(now: number): boolean {

@@ -20,11 +20,19 @@ export interface ScreenEvents {
   /** The key that leaves the terminal was pressed. */
   escaped(): void;
   search(): void;
+  /** To the next tab (1) or the one before (-1). */
+  step(by: number): void;
+  duplicate(): void;
   bell(): void;
   /** Asks before text with line ends goes to a program that would run them at once. */
   confirmPaste(text: string): Promise<boolean>;
   confirmLink(address: string): Promise<boolean>;
 }
+
+/** Keys of the bar for touch screens, by what they are called; every other text is sent as it is. */
+export type TouchKey = 'Esc' | 'Tab' | 'Up' | 'Down' | 'Left' | 'Right' | '|' | '/' | '-' | '~';
+
+const SENT: Readonly<Record<string, string>> = { Esc: '\x1b', Tab: '\t' };
 
 /** How long the window must keep still before the container hears of its size. */
 const RESIZE_MILLISECONDS = 100;
@@ -44,6 +52,7 @@ export class Screen {
   readonly #encoder = new TextEncoder();
   readonly #joiner = new Utf8Joiner();
   #resizeTimer = 0;
+  #control: (() => void) | null = null;
 
   constructor(host: HTMLElement, settings: Settings, events: ScreenEvents, signal: AbortSignal) {
     this.#host = host;
@@ -67,14 +76,19 @@ export class Screen {
     this.#terminal.open(host);
     // Tests and assistive scripts read the screen through this; the pixels of a renderer tell them nothing.
     Object.defineProperty(host, 'terminal', { value: this.#terminal, configurable: true });
-    this.#fit.fit();
+    this.fit();
     this.#listen(signal);
   }
 
   /** Chooses what draws. The size is only right afterwards, because renderers measure cells differently. */
   async ready(signal: AbortSignal): Promise<void> {
     if (wantsWebgl(this.#settings)) await this.#accelerate(signal);
-    if (!signal.aborted) this.#fit.fit();
+    if (!signal.aborted) this.fit();
+  }
+
+  /** Takes the size of the place it has; a tab behind another has none, and keeps the one it had. */
+  fit(): void {
+    if (this.#host.clientHeight > 0) this.#fit.fit();
   }
 
   get cols(): number {
@@ -105,7 +119,22 @@ export class Screen {
 
   fontSize(size: number): void {
     this.#terminal.options.fontSize = size;
-    this.#fit.fit();
+    this.fit();
+  }
+
+  /** Sends a key that a phone's keyboard lacks. */
+  press(key: TouchKey): void {
+    const arrow = { Up: 'A', Down: 'B', Right: 'C', Left: 'D' }[key as string];
+    const application = this.#terminal.modes.applicationCursorKeysMode;
+    const text = arrow === undefined ? (SENT[key] ?? key) : `\x1b${application ? 'O' : '['}${arrow}`;
+    this.#terminal.input(text);
+    this.focus();
+  }
+
+  /** The next character comes with Ctrl; `used` is told when it has come. */
+  control(used: (() => void) | null): void {
+    this.#control = used;
+    this.focus();
   }
 
   screenReader(on: boolean): void {
@@ -151,7 +180,8 @@ export class Screen {
       const addon = new WebglAddon();
       addon.onContextLoss(() => {
         addon.dispose();
-        this.#fit.fit();
+        delete this.#host.dataset['renderer'];
+        this.fit();
       });
       this.#terminal.loadAddon(addon);
       this.#host.dataset['renderer'] = 'webgl';
@@ -163,7 +193,7 @@ export class Screen {
   #listen(signal: AbortSignal): void {
     const terminal = this.#terminal;
     terminal.onData((text) => {
-      this.#events.input(this.#encoder.encode(text));
+      this.#events.input(this.#encoder.encode(this.#withControl(text)));
     });
     terminal.onBinary((text) => {
       this.#events.input(Uint8Array.from(text, (char) => char.charCodeAt(0)));
@@ -179,7 +209,7 @@ export class Screen {
     this.#host.addEventListener('mouseup', () => this.#copySelection(), { signal });
     const observer = new ResizeObserver(() => {
       window.clearTimeout(this.#resizeTimer);
-      this.#resizeTimer = window.setTimeout(() => this.#fit.fit(), RESIZE_MILLISECONDS);
+      this.#resizeTimer = window.setTimeout(() => this.fit(), RESIZE_MILLISECONDS);
     });
     observer.observe(this.#host);
     onAppearanceChange(() => Object.assign(terminal.options, appearance()), signal);
@@ -209,6 +239,12 @@ export class Screen {
         return () => this.#events.search();
       case 'KeyE':
         return () => this.#events.escaped();
+      case 'KeyD':
+        return () => this.#events.duplicate();
+      case 'ArrowLeft':
+        return () => this.#events.step(-1);
+      case 'ArrowRight':
+        return () => this.#events.step(1);
       case 'KeyC':
         return () => void copyText(this.#terminal.getSelection());
       case 'KeyV':
@@ -218,15 +254,24 @@ export class Screen {
     }
   }
 
+  #withControl(text: string): string {
+    const used = this.#control;
+    if (used === null || text.length !== 1) return text;
+    this.#control = null;
+    used();
+    const code = text.toUpperCase().charCodeAt(0);
+    return code >= 0x40 && code <= 0x5f ? String.fromCharCode(code & 0x1f) : text;
+  }
+
   #paste(event: ClipboardEvent): void {
     const text = event.clipboardData?.getData('text/plain') ?? '';
     event.preventDefault();
     event.stopPropagation();
     if (text === '') return;
-    void this.#pasteText(text);
+    void this.pasteText(text);
   }
 
-  async #pasteText(text: string): Promise<void> {
+  async pasteText(text: string): Promise<void> {
     const bracketed = this.#terminal.modes.bracketedPasteMode;
     if (runsLines(text, bracketed) && !(await this.#events.confirmPaste(text))) {
       this.focus();

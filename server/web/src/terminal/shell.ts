@@ -6,7 +6,7 @@
 import { ConsoleSession, encodeFrame, type End, type GatewayError } from '../protocol.ts';
 import { nextAttempt } from '../reconnect.ts';
 import { HiddenTimer } from './hidden.ts';
-import { StdinQueue } from './stdin.ts';
+import { StdinQueue, Unanswered, together, type LostInput } from './stdin.ts';
 
 /** The part of WebSocket that is used, so that a test can stand in for it. */
 export interface ShellSocket {
@@ -41,7 +41,8 @@ export interface ShellOptions {
   cols: number;
   rows: number;
   ownCommand: boolean;
-  hiddenSeconds: number;
+  /** Asked anew each time, because the user may change it while the shell runs. */
+  hiddenSeconds: () => number;
 }
 
 export type Stage = 'connecting' | 'starting' | 'open' | 'waiting' | 'ended';
@@ -57,10 +58,13 @@ export class Shell {
   session = new ConsoleSession();
   /** When the next automatic attempt is due, while `stage` is `waiting`. */
   retryAt: number | null = null;
+  /** What was typed or pasted and may never have reached a shell that ended. Kept until the user has taken note. */
+  lost: LostInput | null = null;
 
   readonly #host: ShellHost;
   readonly #options: ShellOptions;
   readonly #stdin = new StdinQueue();
+  readonly #unanswered = new Unanswered();
   readonly #hidden: HiddenTimer;
   #socket: ShellSocket | null = null;
   #made = 0;
@@ -73,6 +77,7 @@ export class Shell {
   #stopHidden: (() => void) | null = null;
   #stopGoodbye: (() => void) | null = null;
   #disposed = false;
+  #lastByte = 0;
   /** Set once we asked to end the shell, so that its end is not taken for a drop. */
   #leaving: 'user_close' | 'hidden' | null = null;
 
@@ -96,6 +101,18 @@ export class Shell {
   /** Typed or pasted bytes that have not been handed to the socket. */
   get pendingInputBytes(): number {
     return this.#stdin.pendingBytes;
+  }
+
+  /** Whether there is a shell, or one on its way, that leaving would end. */
+  get alive(): boolean {
+    return this.stage !== 'ended';
+  }
+
+  /** When the gateway will end this shell unless a byte passes, or null where nothing is known about that. */
+  get idleDeadline(): number | null {
+    const { session } = this;
+    if (session.phase !== 'open' || session.hello === null || session.hello.idleSeconds <= 0) return null;
+    return session.idleDeadline ?? this.#lastByte + session.hello.idleSeconds * 1000;
   }
 
   /** Opens the shell, now, because the page or the user asked for it. */
@@ -161,6 +178,7 @@ export class Shell {
     this.#drop();
     this.#leaving = null;
     this.#stdin.discard();
+    this.#unanswered.forget();
     const session = new ConsoleSession();
     this.session = session;
     this.#sentCols = this.#cols;
@@ -186,7 +204,9 @@ export class Shell {
   #receive(session: ConsoleSession, data: unknown): void {
     const now = this.#host.now();
     if (typeof data === 'string') {
+      const before = session.phase;
       session.receiveText(data, now);
+      if (before !== 'open') this.#lastByte = now;
       if (session.phase === 'ended') this.#ended(session);
       else this.#watchHidden();
       this.#host.changed();
@@ -194,6 +214,8 @@ export class Shell {
     }
     if (!(data instanceof ArrayBuffer)) return;
     this.#hidden.activity(now);
+    this.#lastByte = now;
+    this.#unanswered.forget();
     const bytes = new Uint8Array(data);
     this.#host.write(bytes, () => {
       if (this.session !== session) return;
@@ -238,7 +260,7 @@ export class Shell {
     const end = session.end;
     if (end === null || this.#disposed) return;
     this.#drop();
-    this.#stdin.discard();
+    this.lost = together(this.lost, this.#unanswered.lostBy(end, this.#stdin));
     const now = this.#host.now();
     const next = nextAttempt(end, {
       made: this.#made,
@@ -266,8 +288,9 @@ export class Shell {
     const socket = this.#socket;
     if (socket === null || (this.session.phase !== 'starting' && this.session.phase !== 'open')) return;
     if (this.#stdin.pendingBytes === 0) return;
-    this.#hidden.activity(this.#host.now());
-    if (this.#stdin.pump(socket) || this.#stopPump !== null) return;
+    this.#lastByte = this.#host.now();
+    this.#hidden.activity(this.#lastByte);
+    if (this.#stdin.pump(this.#unanswered.noting(socket)) || this.#stopPump !== null) return;
     this.#stopPump = this.#host.after(PUMP_MILLISECONDS, () => {
       this.#stopPump = null;
       this.#pump();

@@ -1,13 +1,17 @@
 /** What the page says about a shell: the pill, the notices over the terminal and the banner at the end. */
 
 import { duration, h, icon } from '../dom.ts';
+import { copyText } from './clipboard.ts';
 import type { End } from '../protocol.ts';
 import { sentenceForEnd, truncatedNote } from '../sentences.ts';
 import type { Shell } from './shell.ts';
+import type { LostInput } from './stdin.ts';
 
 export interface Pill {
   kind: 'busy' | 'good' | 'warn' | 'off';
   text: string;
+  /** What is said beside it where there is room. */
+  idle?: string;
 }
 
 export function pill(shell: Shell, now: number): Pill {
@@ -24,8 +28,32 @@ export function pill(shell: Shell, now: number): Pill {
     case 'open':
       if (session.drainDeadline !== null) return { kind: 'warn', text: `Closing in ${seconds(session.drainDeadline, now)}` };
       if (session.idleDeadline !== null) return { kind: 'warn', text: `Idle, closing in ${seconds(session.idleDeadline, now)}` };
-      return { kind: 'good', text: `Open ${duration(now - (session.openedAt ?? now))}` };
+      return { kind: 'good', text: `Open ${duration(now - (session.openedAt ?? now))}`, idle: idleText(shell, now) };
   }
+}
+
+/** How long the gateway waits for a byte, in whole minutes while there are several. */
+function idleText(shell: Shell, now: number): string {
+  const deadline = shell.idleDeadline;
+  if (deadline === null) return '';
+  const left = Math.max(0, deadline - now);
+  return `closes in ${left > 120_000 ? `${Math.ceil(left / 60_000)}m` : duration(left)} if idle`;
+}
+
+/** The way to a shell, step by step, while one is on it. It shows itself only when that takes a moment. */
+export function steps(stage: Shell['stage']): HTMLElement[] {
+  if (stage !== 'connecting' && stage !== 'starting') return [];
+  const now = stage === 'connecting' ? 0 : 1;
+  const texts = ['The gateway: may you, is there room', 'The cluster: finding the container', 'The shell'];
+  return [
+    h(
+      'ol',
+      { class: 'steps', 'aria-label': 'Connecting' },
+      ...texts.map((text, index) =>
+        h('li', { class: index < now ? 'done' : index === now ? 'now' : '', 'aria-current': index === now ? 'step' : null }, text),
+      ),
+    ),
+  ];
 }
 
 function waitingText(shell: Shell, now: number): string {
@@ -38,9 +66,14 @@ function seconds(deadline: number, now: number): string {
 }
 
 /** Notices that float over the terminal, because moving it would resize the container's terminal. */
-export function notices(shell: Shell, now: number): string[] {
+export function notices(shell: Shell, now: number, vainKeys: number, loginEndsAt: number | null): string[] {
   const session = shell.session;
   const found: string[] = [];
+  if (shell.stage === 'open' && loginEndsAt !== null) {
+    found.push(`This shell belongs to your earlier login and ends with it in ${seconds(loginEndsAt, now)}. Save your work and open a new one.`);
+  }
+  if (vainKeys > 0 && shell.stage === 'ended') found.push('This shell has ended, so what you type goes nowhere. Enter opens a new one.');
+  if (vainKeys > 0 && shell.stage === 'waiting') found.push('There is no shell right now, so what you type goes nowhere.');
   if (shell.stage === 'open' && session.drainDeadline !== null) {
     found.push(`The gateway is restarting. This shell ends in ${seconds(session.drainDeadline, now)}; save your work.`);
   }
@@ -75,7 +108,10 @@ export function banner(shell: Shell, end: End, now: number, actions: BannerActio
       ]
     : [
         end.error?.code === 'E_AUTH'
-          ? h('a', { class: 'button primary', href: actions.login }, 'Sign in')
+          ? h('a', { class: 'button primary', href: actions.login, target: '_blank', rel: 'noopener' }, 'Sign in in a new tab')
+          : null,
+        end.error?.code === 'E_AUTH'
+          ? button('Reconnect', false, actions.reconnect, 'refresh')
           : button(wasOpen ? 'Reconnect' : 'Try again', true, actions.reconnect, 'refresh'),
         h('a', { class: 'button', href: actions.back }, 'Back to the pod'),
       ];
@@ -93,6 +129,19 @@ export function banner(shell: Shell, end: End, now: number, actions: BannerActio
     h('div', { class: 'end-buttons' }, ...buttons),
   );
   return element;
+}
+
+/** Input that an end may have swallowed is never lost in silence, and stays until somebody has taken note. */
+export function lostNote(lost: LostInput, dismiss: () => void): HTMLElement {
+  const characters = [...lost.text].length;
+  const size = lost.bytes < 10_240 ? `${characters} ${characters === 1 ? 'character' : 'characters'}` : `${(lost.bytes / 1_048_576).toFixed(1)} MiB`;
+  const what = lost.certain ? 'did not reach the shell' : 'may not have reached the shell';
+  const copy = button('Copy it', false, () => {
+    void copyText(lost.text).then((copied) => {
+      copy.textContent = copied ? 'Copied' : 'Copying was refused';
+    });
+  });
+  return h('div', { class: 'lost', role: 'status' }, h('span', {}, `The last ${size} you typed or pasted ${what}.`), copy, button('Dismiss', false, dismiss));
 }
 
 /** The gateway's own words, for those who read logs: reason, detail, code, exit code. */

@@ -1,4 +1,6 @@
-/** What was typed or pasted and has not left yet. */
+/** What was typed or pasted: what has not left yet, and what nothing has answered. */
+
+import type { End } from '../protocol.ts';
 
 /** Far under the gateway's 1 MiB limit on a message, and small enough that a resize gets in between. */
 export const CHUNK_BYTES = 32 * 1024;
@@ -37,9 +39,10 @@ export class StdinQueue {
     return this.#bytes === 0;
   }
 
-  /** Forgets everything, because the shell it was meant for is gone. Returns how many bytes were lost. */
-  discard(): number {
-    const lost = this.#bytes;
+  /** Forgets everything, because the shell it was meant for is gone. Returns what was in it. */
+  discard(): Uint8Array<ArrayBuffer>[] {
+    const [first, ...rest] = this.#pieces;
+    const lost = first === undefined ? [] : [first.subarray(this.#offset), ...rest];
     this.#pieces.length = 0;
     this.#offset = 0;
     this.#bytes = 0;
@@ -57,5 +60,74 @@ export class StdinQueue {
       this.#offset = 0;
     }
     return chunk;
+  }
+}
+
+/** Input that may not have arrived. `certain` when it never left this browser. */
+export interface LostInput {
+  bytes: number;
+  certain: boolean;
+  text: string;
+}
+
+/** Two losses, told as one. */
+export function together(a: LostInput | null, b: LostInput | null): LostInput | null {
+  if (a === null || b === null) return a ?? b;
+  return { bytes: a.bytes + b.bytes, certain: a.certain && b.certain, text: a.text + b.text };
+}
+
+/** How much sent input is kept to be given back. A line somebody typed fits many times over. */
+export const UNANSWERED_BYTES = 64 * 1024;
+
+/** Ends at which everything sent before them had its chance to be read. */
+const ORDERLY: ReadonlySet<string> = new Set(['process_exit', 'user_close', 'hidden', 'idle']);
+
+/**
+ * What was sent since the last output. A shell echoes what one types, so when the connection breaks this is what it
+ * may never have seen, and the only copy of it.
+ */
+export class Unanswered {
+  readonly #pieces: Uint8Array<ArrayBuffer>[] = [];
+  #kept = 0;
+  #sent = 0;
+
+  forget(): void {
+    this.#pieces.length = 0;
+    this.#kept = 0;
+    this.#sent = 0;
+  }
+
+  /** The socket, with everything it is given noted here. */
+  noting(socket: StdinSocket): StdinSocket {
+    return {
+      get bufferedAmount() {
+        return socket.bufferedAmount;
+      },
+      send: (data) => {
+        socket.send(data);
+        this.#note(data);
+      },
+    };
+  }
+
+  /** Takes what is left of both; null if the end cost nothing. */
+  lostBy(end: End, queue: StdinQueue): LostInput | null {
+    const unsent = queue.discard();
+    const unsure = ORDERLY.has(end.detail) ? [] : this.#pieces.splice(0);
+    const bytes = unsent.reduce((sum, piece) => sum + piece.byteLength, unsure.length === 0 ? 0 : this.#sent);
+    this.forget();
+    if (bytes === 0) return null;
+    const decoder = new TextDecoder();
+    const text = [...unsure, ...unsent].map((piece) => decoder.decode(piece, { stream: true })).join('') + decoder.decode();
+    return { bytes, certain: unsure.length === 0, text };
+  }
+
+  #note(piece: Uint8Array<ArrayBuffer>): void {
+    this.#pieces.push(piece);
+    this.#kept += piece.byteLength;
+    this.#sent += piece.byteLength;
+    while (this.#kept > UNANSWERED_BYTES && this.#pieces.length > 1) {
+      this.#kept -= this.#pieces.shift()?.byteLength ?? 0;
+    }
   }
 }

@@ -17,7 +17,7 @@ export async function openBrowser({ webgl = false } = {}) {
 export async function openPage(browser, { dark = false, width = 1180, height = 760, ...more } = {}) {
   const context = await browser.newContext({ viewport: { width, height }, colorScheme: dark ? 'dark' : 'light', ...more });
   const page = await context.newPage();
-  page.setDefaultTimeout(15_000);
+  page.setDefaultTimeout(30_000);
   const troubles = [];
   page.on('pageerror', (error) => troubles.push(`script error: ${error.message}`));
   page.on('console', (message) => {
@@ -27,10 +27,19 @@ export async function openPage(browser, { dark = false, width = 1180, height = 7
   return { context, page, troubles };
 }
 
+/** Waits until `test` says yes. For what happens outside the page. */
+export async function until(test, what, milliseconds = 30_000) {
+  const deadline = Date.now() + milliseconds;
+  while (!(await test())) {
+    if (Date.now() > deadline) throw new Error(`never seen: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
 /** Everything on the screen and above it, as xterm's own buffer has it. */
 export function screenText(page) {
   return page.evaluate(() => {
-    const terminal = document.getElementById('terminal')?.terminal;
+    const terminal = document.querySelector('.panel:not([hidden]) .terminal')?.terminal;
     if (terminal === undefined) return '';
     const buffer = terminal.buffer.active;
     const lines = [];
@@ -44,8 +53,16 @@ export function screenText(page) {
   });
 }
 
+/** Size and modes of the terminal in front. */
+export function frontTerminal(page) {
+  return page.evaluate(() => {
+    const { cols, rows, modes } = document.querySelector('.panel:not([hidden]) .terminal').terminal;
+    return { cols, rows, modes: { ...modes } };
+  });
+}
+
 /** Waits until the screen's text satisfies `test`; the error shows the screen. */
-export async function waitForScreen(page, test, what, milliseconds = 15_000) {
+export async function waitForScreen(page, test, what, milliseconds = 30_000) {
   const deadline = Date.now() + milliseconds;
   let text = '';
   while (Date.now() < deadline) {
@@ -61,7 +78,7 @@ export async function waitForOpen(page) {
 }
 
 export async function type(page, line) {
-  await page.locator('#terminal textarea').focus();
+  await page.locator('.panel:not([hidden]) .terminal textarea').focus();
   await page.keyboard.type(`${line}\n`);
 }
 
@@ -80,7 +97,7 @@ export function paste(page, text) {
     const data = new DataTransfer();
     data.setData('text/plain', pasted);
     const event = new ClipboardEvent('paste', { clipboardData: data, bubbles: true, cancelable: true });
-    document.querySelector('#terminal textarea').dispatchEvent(event);
+    document.querySelector('.panel:not([hidden]) .terminal textarea').dispatchEvent(event);
   }, text);
 }
 
