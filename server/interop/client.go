@@ -33,6 +33,8 @@ func exec(arguments []string) int {
 	transport := flags.String("transport", "fallback", "websocket, spdy, or fallback: first one, then the other")
 	inNamespace := flags.String("namespace", "default", "the pod's namespace")
 	container := flags.String("container", "", "the container, where the pod has more than one")
+	asUser := flags.String("as", "", "the user to impersonate")
+	asGroup := flags.String("as-group", "", "the group to impersonate")
 	stdin := flags.Bool("stdin", false, "pass this program's stdin on")
 	tty := flags.Bool("tty", false, "ask for a terminal")
 	sizes := flags.String("sizes", "", "the terminal's sizes, 80x24,132x43: the first at once, each other after a line `resize` in the output")
@@ -51,7 +53,12 @@ func exec(arguments []string) int {
 	if err != nil {
 		return fail(2, "--sizes: %v", err)
 	}
-	executor, err := newExecutor(*kubeconfig, *kubeContext, *transport, *inNamespace, rest[0], &corev1.PodExecOptions{
+	overrides := &clientcmd.ConfigOverrides{CurrentContext: *kubeContext}
+	overrides.AuthInfo.Impersonate = *asUser
+	if *asGroup != "" {
+		overrides.AuthInfo.ImpersonateGroups = []string{*asGroup}
+	}
+	executor, err := newExecutor(*kubeconfig, overrides, *transport, *inNamespace, rest[0], &corev1.PodExecOptions{
 		Container: *container, Command: rest[1:], Stdin: *stdin, Stdout: true, Stderr: !*tty, TTY: *tty,
 	})
 	if err != nil {
@@ -86,9 +93,8 @@ func exec(arguments []string) int {
 }
 
 // newExecutor makes the executor that kubectl would, or one half of it.
-func newExecutor(kubeconfig, kubeContext, transport, inNamespace, pod string, options *corev1.PodExecOptions) (remotecommand.Executor, error) {
+func newExecutor(kubeconfig string, overrides *clientcmd.ConfigOverrides, transport, inNamespace, pod string, options *corev1.PodExecOptions) (remotecommand.Executor, error) {
 	rules := &clientcmd.ClientConfigLoadingRules{ExplicitPath: kubeconfig}
-	overrides := &clientcmd.ConfigOverrides{CurrentContext: kubeContext}
 	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, overrides).ClientConfig()
 	if err != nil {
 		return nil, err

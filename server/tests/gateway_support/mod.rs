@@ -43,6 +43,8 @@ pub(crate) struct Settings {
     pub(crate) sub: &'static str,
     /// Where the apiserver of `modern` is, instead of in the sandbox.
     pub(crate) modern_at: Option<SocketAddr>,
+    /// Clusters beside the sandbox's.
+    pub(crate) peers: Vec<ClusterAccess>,
     /// The audit's stream takes nothing until the sender of this is dropped.
     pub(crate) audit_blocked_by: Option<mpsc::Receiver<()>>,
 }
@@ -57,6 +59,7 @@ impl Default for Settings {
             tier: Tier::Admin,
             sub: "ann",
             modern_at: None,
+            peers: Vec::new(),
             audit_blocked_by: None,
         }
     }
@@ -119,6 +122,7 @@ impl World {
         let clusters = sandbox
             .clusters()
             .iter()
+            .chain(&settings.peers)
             .map(|access| cluster(access, &settings));
         let stream = Stream {
             written: Arc::clone(&audit),
@@ -452,6 +456,12 @@ impl Shell {
     /// Reads on until the terminal has shown this.
     pub(crate) async fn shows(&mut self, text: &str) {
         self.until(|shell| shell.output.contains(text).then_some(()))
+            .await;
+    }
+
+    /// Reads on until the terminal has shown this many bytes.
+    pub(crate) async fn receives(&mut self, len: usize) {
+        self.until(|shell| (shell.output.len() >= len).then_some(()))
             .await;
     }
 
