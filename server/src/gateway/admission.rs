@@ -20,7 +20,7 @@ use super::audit::{KubernetesIdentity, Outcome, Shell};
 use super::exec::Wish;
 use super::identity::Identity;
 use super::kube::{KubeError, PodPage, ResourceAttributes};
-use super::login::{Credential, Login};
+use super::login::{Credential, Login, LoginError};
 use super::metrics::Cap;
 use super::origin::OriginCheck;
 use super::registry::Cluster;
@@ -70,12 +70,15 @@ pub(crate) async fn admit(
     wish: &Wish<'_>,
     purpose: Purpose,
 ) -> Result<(Admitted, Option<Slot>), Box<Refused>> {
-    let Some(login) = gateway.authentication.login(parts) else {
-        return Err(Box::new(Refused {
-            error: routes::unauthenticated(),
-            shell: None,
-            session_id: None,
-        }));
+    let login = match gateway.authentication.login(parts).await {
+        Ok(login) => login,
+        Err(error) => {
+            return Err(Box::new(Refused {
+                error: routes::no_login(gateway, error),
+                shell: None,
+                session_id: None,
+            }));
+        }
     };
     let mut shell = Shell {
         actor: (*login.subject).clone(),
@@ -192,6 +195,8 @@ fn check(
         pod: wish.pod,
         container: query.container.as_deref(),
         opens_per_minute: gateway.exec_opens_per_minute,
+        login: login.key.as_ref(),
+        expires_at: login.expires_at,
     };
     let slot = match purpose {
         Purpose::Open => {
@@ -202,6 +207,13 @@ fn check(
                 .map_err(|refusal| no_slot(gateway, cluster, refusal, purpose))?;
             if gateway.is_draining() {
                 return Err(draining(gateway));
+            }
+            // A logout that came meanwhile has not seen this session.
+            if !gateway
+                .authentication
+                .is_live(login, jiff::Timestamp::now())
+            {
+                return Err(routes::no_login(gateway, LoginError::Missing));
             }
             Some(slot)
         }

@@ -105,7 +105,7 @@ impl Authorization {
             Self::Raw { group_prefix } => {
                 let all = subject.groups.iter();
                 let mut groups: Vec<_> = all
-                    .filter_map(|group| ClaimValue::new(&format!("{group_prefix}{group}")))
+                    .filter_map(|group| ClaimValue::group(group_prefix, group))
                     .collect();
                 let dropped = subject.groups.len().saturating_sub(groups.len());
                 if dropped > 0 {
@@ -128,7 +128,7 @@ impl Authorization {
         let Self::Raw { group_prefix } = self else {
             return 0;
         };
-        let is_bad = |group: &&String| ClaimValue::new(&format!("{group_prefix}{group}")).is_none();
+        let is_bad = |group: &&String| ClaimValue::group(group_prefix, group).is_none();
         subject.groups.iter().filter(is_bad).count()
     }
 
@@ -228,6 +228,15 @@ impl ClaimValue {
         is_safe.then(|| Self(Arc::from(claim)))
     }
 
+    /// Accepts a group that is safe to send with a prefix in front. The prefix makes no group of an
+    /// empty one and hides no blank.
+    fn group(prefix: &str, group: &str) -> Option<Self> {
+        if group.is_empty() || group.trim() != group {
+            return None;
+        }
+        Self::new(&format!("{prefix}{group}"))
+    }
+
     /// The claim.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -296,7 +305,17 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_cannot_complete_a_system_name() {
+    fn a_prefix_can_neither_complete_a_system_name_nor_mend_a_bad_group() {
+        let raw = Authorization::Raw {
+            group_prefix: "idp:".to_owned(),
+        };
+        let subject_of = subject("ann", &["", " devs", "system:masters"]);
+        let identity = raw.identity(&subject_of).unwrap();
+        assert_eq!(
+            identity.groups().collect::<Vec<_>>(),
+            ["idp:system:masters"]
+        );
+        assert_eq!(raw.unsendable_groups(&subject_of), 2);
         let raw = Authorization::Raw {
             group_prefix: "sys".to_owned(),
         };

@@ -142,7 +142,10 @@ async fn keep_house(gateway: Arc<Gateway>, mut stop: watch::Receiver<bool>) {
     loop {
         tokio::select! {
             () = stopped(&mut stop) => return,
-            _ = interval.tick() => gateway.expire_denials(),
+            _ = interval.tick() => {
+                gateway.expire_denials();
+                gateway.sessions.end_expired(jiff::Timestamp::now());
+            }
         }
     }
 }

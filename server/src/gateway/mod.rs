@@ -6,6 +6,7 @@
 mod admission;
 mod assets;
 pub mod audit;
+mod auth;
 mod exec;
 pub mod identity;
 pub mod kube;

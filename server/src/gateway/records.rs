@@ -243,7 +243,11 @@ impl Drop for Records {
 
 /// Whether a person's order explains this end; an order that came too late does not.
 fn is_by_order(detail: CloseDetail) -> bool {
-    matches!(detail, CloseDetail::UserClose | CloseDetail::AdminKill)
+    // A login may also run out, with nobody behind it.
+    matches!(
+        detail,
+        CloseDetail::UserClose | CloseDetail::AdminKill | CloseDetail::AuthExpired
+    )
 }
 
 fn millis(since: Instant) -> u64 {

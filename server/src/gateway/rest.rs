@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::StatusCode;
 use http::request::Parts;
-use http::{HeaderValue, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use periscope_core::code::ErrorCode;
@@ -357,19 +357,7 @@ async fn read_json<T: for<'de> Deserialize<'de>>(
     parts: &Parts,
     body: Incoming,
 ) -> Result<T, ApiError> {
-    let content_type = parts
-        .headers
-        .get(header::CONTENT_TYPE)
-        .map(HeaderValue::as_bytes);
-    let essence = content_type
-        .unwrap_or_default()
-        .split(|byte| *byte == b';')
-        .next()
-        .unwrap_or_default();
-    if !essence
-        .trim_ascii()
-        .eq_ignore_ascii_case(b"application/json")
-    {
+    if !respond::is_json(&parts.headers) {
         return Err(invalid("the body must be application/json")
             .with_status(StatusCode::UNSUPPORTED_MEDIA_TYPE));
     }

@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode, header};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use periscope_core::code::ErrorCode;
 use uuid::Uuid;
 
-use super::login::{Credential, Login};
+use super::login::{Credential, Login, LoginError};
 use super::metrics::Metrics;
 use super::origin::{HostError, OriginCheck};
 use super::respond::{self, ApiError, Reply};
-use super::{Gateway, assets, exec, rest};
+use super::{Gateway, assets, auth, exec, rest};
 
 /// Answers one request.
 pub(crate) async fn handle(gateway: Arc<Gateway>, request: Request<Incoming>) -> Reply {
@@ -30,6 +30,9 @@ pub(crate) async fn handle(gateway: Arc<Gateway>, request: Request<Incoming>) ->
 /// A route of the API and the names in its path, as they stand there: unchecked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Route<'a> {
+    Callback,
+    Login,
+    Logout,
     Whoami,
     Clusters,
     Cluster(&'a str),
@@ -93,14 +96,19 @@ async fn route(
         };
         return Ok(exec::handle(&gateway, Request::from_parts(parts, body), &wish).await);
     }
-    let login = gateway
-        .authentication
-        .login(&parts)
-        .ok_or_else(unauthenticated)?;
+    match route {
+        Route::Login => return auth::login(&gateway, &parts).await,
+        Route::Callback => return auth::callback(&gateway, &parts).await,
+        _ => {}
+    }
+    let login = gateway.authentication.login(&parts).await;
+    let login = login.map_err(|error| no_login(&gateway, error))?;
     if parts.method != Method::GET {
         check_origin(&gateway, &parts, &login)?;
+        check_body(&parts, &body)?;
     }
     match route {
+        Route::Logout => auth::logout(&gateway, &login),
         Route::Whoami => Ok(rest::whoami(&gateway, &login)),
         Route::Clusters => Ok(rest::clusters(&gateway)),
         Route::Cluster(cluster) => rest::cluster(&gateway, &login, cluster).await,
@@ -114,7 +122,7 @@ async fn route(
         Route::CanI(cluster) => rest::can_i(&gateway, &login, cluster, &parts, body).await,
         Route::Sessions => Ok(rest::sessions(&gateway, &login)),
         Route::Session(id) => rest::end_session(&gateway, &login, id).await,
-        Route::Exec { .. } => Err(no_such_route()),
+        Route::Exec { .. } | Route::Login | Route::Callback => Err(no_such_route()),
     }
 }
 
@@ -122,6 +130,9 @@ impl<'a> Route<'a> {
     fn parse(path: &'a str) -> Option<Self> {
         let segments: Vec<&str> = path.strip_prefix("/api/")?.split('/').collect();
         Some(match *segments.as_slice() {
+            ["auth", "callback"] => Self::Callback,
+            ["auth", "login"] => Self::Login,
+            ["auth", "logout"] => Self::Logout,
             ["auth", "whoami"] => Self::Whoami,
             ["clusters"] => Self::Clusters,
             ["clusters", cluster] => Self::Cluster(cluster),
@@ -146,17 +157,36 @@ impl<'a> Route<'a> {
 
     fn method(self) -> Method {
         match self {
-            Self::CanI(_) => Method::POST,
+            Self::CanI(_) | Self::Logout => Method::POST,
             Self::Session(_) => Method::DELETE,
             _ => Method::GET,
         }
     }
 }
 
-/// The error of a request without a login.
-pub(crate) fn unauthenticated() -> ApiError {
-    ApiError::new(ErrorCode::Auth)
-        .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+/// The error of a request without a login. Where there is one to be had, it says where.
+pub(crate) fn no_login(gateway: &Gateway, error: LoginError) -> ApiError {
+    match error {
+        LoginError::Missing => auth::invite(gateway, ApiError::new(ErrorCode::Auth))
+            .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
+        LoginError::NotAllowed => {
+            ApiError::new(ErrorCode::Forbidden).with_message(error.to_string())
+        }
+        LoginError::ProviderUnreachable => ApiError::new(ErrorCode::Internal)
+            .with_status(StatusCode::SERVICE_UNAVAILABLE)
+            .with_message(error.to_string())
+            .retry_after(5),
+    }
+}
+
+/// A body must say that it is JSON. A form of a foreign page cannot.
+fn check_body(parts: &Parts, body: &Incoming) -> Result<(), ApiError> {
+    if body.is_end_stream() || respond::is_json(&parts.headers) {
+        return Ok(());
+    }
+    Err(ApiError::new(ErrorCode::InvalidRequest)
+        .with_status(StatusCode::UNSUPPORTED_MEDIA_TYPE)
+        .with_message("the body must be application/json"))
 }
 
 /// The rule for everything that changes something. A request without an Origin comes from no page,

@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use jiff::Timestamp;
 use periscope_core::code::CloseDetail;
 use periscope_core::policy::{
     AttemptId, BreakerState, CapHit, CapLimits, Denial, Gate, Open, Outcome, Permit, Plan,
@@ -15,6 +16,7 @@ use uuid::Uuid;
 
 use super::lock;
 use super::log::now as timestamp;
+use super::login::LoginKey;
 use super::registry::Cluster;
 
 /// Orders a session may have waiting: a drain, an end, and repetitions that change nothing.
@@ -38,6 +40,10 @@ pub(crate) struct Live {
     actor: String,
     started_at: String,
     progress: Mutex<Progress>,
+    /// The login it was opened with, or the one that took its place in the same browser.
+    login: Mutex<Option<LoginKey>>,
+    /// When that login ends.
+    expires_at: Option<Timestamp>,
     orders: mpsc::Sender<Command>,
     gone: watch::Receiver<()>,
 }
@@ -62,6 +68,8 @@ pub(crate) struct Target<'a> {
     pub(crate) container: Option<&'a str>,
     /// Shells one subject may open in a minute; zero for no limit.
     pub(crate) opens_per_minute: u32,
+    pub(crate) login: Option<&'a LoginKey>,
+    pub(crate) expires_at: Option<Timestamp>,
 }
 
 /// Why there is no slot.
@@ -160,6 +168,8 @@ impl Sessions {
                 container: target.container.map(str::to_owned),
                 ..Progress::default()
             }),
+            login: Mutex::new(target.login.cloned()),
+            expires_at: target.expires_at,
             orders: sender,
             gone,
         });
@@ -207,6 +217,44 @@ impl Sessions {
             by: Some(viewer.sub.to_owned()),
         });
         Some(Gone(live.gone.clone()))
+    }
+
+    /// Ends the sessions of a login that its person has ended. Returns how many there are.
+    pub(crate) fn end_login(&self, login: &LoginKey, by: &str) -> usize {
+        let mut count: usize = 0;
+        for live in self.all() {
+            if lock(&live.login).as_ref() == Some(login) {
+                count = count.saturating_add(1);
+                live.order(Command {
+                    order: Order::End(CloseDetail::AuthExpired),
+                    by: Some(by.to_owned()),
+                });
+            }
+        }
+        count
+    }
+
+    /// Gives the sessions of a login to the one that took its place in the same browser, so that
+    /// ending that one ends them, too. When they expire does not change.
+    pub(crate) fn move_login(&self, from: &LoginKey, to: &LoginKey) {
+        for live in self.all() {
+            let mut login = lock(&live.login);
+            if login.as_ref() == Some(from) {
+                *login = Some(to.clone());
+            }
+        }
+    }
+
+    /// Ends the sessions whose login has reached its end.
+    pub(crate) fn end_expired(&self, now: Timestamp) {
+        let all = self.all();
+        let is_over = |live: &&Arc<Live>| live.expires_at.is_some_and(|at| at <= now);
+        for live in all.iter().filter(is_over) {
+            live.order(Command {
+                order: Order::End(CloseDetail::AuthExpired),
+                by: None,
+            });
+        }
     }
 
     /// Tells every session that the process leaves. Returns how many there are.

@@ -19,7 +19,9 @@ use periscope_core::http::SecretValue;
 use periscope_server::gateway::audit::Audit;
 use periscope_server::gateway::identity::{Authorization, Subject, Tier};
 use periscope_server::gateway::kube::{Credentials, Endpoint, KubeClient};
-use periscope_server::gateway::login::{Authentication, DemoLogin};
+use periscope_server::gateway::login::{
+    Authentication, DemoLogin, Lifetimes, OidcLogin, OidcOptions, Secret,
+};
 use periscope_server::gateway::origin::{Hosts, Origins, PublicUrl};
 use periscope_server::gateway::registry::{Backend, Cluster, ExecSettings, Registry};
 use periscope_server::gateway::shutdown::{self, Left};
@@ -41,12 +43,31 @@ pub(crate) struct Settings {
     pub(crate) drain: Duration,
     pub(crate) tier: Tier,
     pub(crate) sub: &'static str,
+    /// As whom people act, instead of the tier above.
+    pub(crate) authorization: Option<Authorization>,
+    /// Who vouches for people, instead of the demo's token.
+    pub(crate) login: LoginMode,
     /// Where the apiserver of `modern` is, instead of in the sandbox.
     pub(crate) modern_at: Option<SocketAddr>,
     /// Clusters beside the sandbox's.
     pub(crate) peers: Vec<ClusterAccess>,
     /// The audit's stream takes nothing until the sender of this is dropped.
     pub(crate) audit_blocked_by: Option<mpsc::Receiver<()>>,
+}
+
+/// How people log in.
+#[derive(Debug, Default)]
+pub(crate) enum LoginMode {
+    /// With the token of the URL.
+    #[default]
+    Demo,
+    /// Not at all.
+    Dev,
+    /// Through the provider at this issuer, with options that differ by this.
+    Oidc {
+        issuer: String,
+        change: fn(&mut OidcOptions),
+    },
 }
 
 impl Default for Settings {
@@ -58,6 +79,8 @@ impl Default for Settings {
             drain: Duration::from_secs(10),
             tier: Tier::Admin,
             sub: "ann",
+            authorization: None,
+            login: LoginMode::Demo,
             modern_at: None,
             peers: Vec::new(),
             audit_blocked_by: None,
@@ -81,6 +104,8 @@ pub(crate) struct World {
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: HashMap<String, String>,
+    /// The `Set-Cookie` headers, of which there can be several.
+    pub(crate) cookies: Vec<String>,
     pub(crate) body: String,
 }
 
@@ -116,8 +141,30 @@ impl World {
             email: None,
             groups,
         };
-        let login = DemoLogin::new(subject, address.port()).unwrap();
-        let token = login.token().reveal().to_owned();
+        let public_url = PublicUrl::of_listener(address);
+        let mut token = String::new();
+        let authentication = match &settings.login {
+            LoginMode::Demo => {
+                let login = DemoLogin::new(subject, address.port()).unwrap();
+                login.token().reveal().clone_into(&mut token);
+                Authentication::Demo(login)
+            }
+            LoginMode::Dev => Authentication::Dev(Arc::new(subject)),
+            LoginMode::Oidc { issuer, change } => {
+                let mut options = oidc_options(issuer, &public_url);
+                change(&mut options);
+                Authentication::Oidc(Box::new(OidcLogin::new(options).unwrap()))
+            }
+        };
+        let hosts = match settings.login {
+            LoginMode::Demo | LoginMode::Dev => Hosts::Loopback,
+            LoginMode::Oidc { .. } => Hosts::Public,
+        };
+        let authorization = settings.authorization.clone();
+        let authorization = authorization.unwrap_or_else(|| Authorization::Tier {
+            group_tiers: vec![("everyone".to_owned(), settings.tier)],
+            default_tier: None,
+        });
         let audit = Arc::new(Mutex::new(Vec::new()));
         let clusters = sandbox
             .clusters()
@@ -132,12 +179,9 @@ impl World {
         let sink = Arc::new(sink);
         let gateway = Gateway::new(GatewayOptions {
             registry: Registry::new(clusters.collect()),
-            authentication: Authentication::Demo(login),
-            authorization: Authorization::Tier {
-                group_tiers: vec![("everyone".to_owned(), settings.tier)],
-                default_tier: None,
-            },
-            origins: Origins::new(PublicUrl::of_listener(address), Hosts::Loopback, Vec::new()),
+            authentication,
+            authorization,
+            origins: Origins::new(public_url, hosts, Vec::new()),
             exec_opens_per_minute: settings.opens_per_minute,
             drain: settings.drain,
             audit: Arc::clone(&sink),
@@ -361,6 +405,7 @@ pub(crate) async fn open(
             Err(Answer {
                 status: parts.status.as_u16(),
                 headers: parts.headers.iter().map(header).collect(),
+                cookies: Vec::new(),
                 body: String::from_utf8(body.unwrap_or_default()).unwrap(),
             })
         }
@@ -392,9 +437,16 @@ impl Answer {
             let (name, value) = line.split_once(": ").unwrap();
             (name.to_ascii_lowercase(), value.to_owned())
         };
+        let headers: Vec<_> = lines.map(header).collect();
+        let cookies = headers
+            .iter()
+            .filter(|(name, _)| name == "set-cookie")
+            .map(|(_, value)| value.clone())
+            .collect();
         Self {
             status,
-            headers: lines.map(header).collect(),
+            headers: headers.into_iter().collect(),
+            cookies,
             body: body.to_owned(),
         }
     }
@@ -509,6 +561,28 @@ impl Shell {
                 None => panic!("end of file after {:?} {:?}", self.messages, self.output),
             }
         }
+    }
+}
+
+/// A client of that provider, as `auth.yaml` would describe it.
+fn oidc_options(issuer: &str, public_url: &PublicUrl) -> OidcOptions {
+    OidcOptions {
+        issuer: issuer.to_owned(),
+        client_id: "periscope".to_owned(),
+        client_secret: Some(Secret::from("s3cret".to_owned())),
+        redirect_url: format!("{public_url}/api/auth/callback"),
+        scopes: vec!["email".to_owned()],
+        audience: None,
+        post_logout_redirect: None,
+        provider_name: Some("The Provider".to_owned()),
+        lifetimes: Lifetimes {
+            idle: Duration::from_mins(30),
+            absolute: Duration::from_hours(8),
+        },
+        groups_claim: "groups".to_owned(),
+        allowed_groups: Vec::new(),
+        audit_admin_groups: Vec::new(),
+        public_url: public_url.clone(),
     }
 }
 

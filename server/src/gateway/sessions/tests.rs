@@ -30,6 +30,8 @@ fn cluster(name: &str, per_user: u32, total: u32) -> Cluster {
 
 fn target<'a>(sub: &'a str, cluster: &'a Cluster) -> Target<'a> {
     Target {
+        login: None,
+        expires_at: None,
         sub,
         cluster,
         namespace: "demo",
