@@ -1,7 +1,7 @@
 //! `/api/auth/*`, but for `whoami`: the way in and out where an identity provider decides.
 
 use http::request::Parts;
-use http::{HeaderValue, StatusCode};
+use http::StatusCode;
 use periscope_core::code::ErrorCode;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -51,9 +51,6 @@ pub(super) fn logout(gateway: &Gateway, login: &Login) -> Result<Reply, ApiError
     gateway.sessions.end_login(key, &login.subject.sub);
     let mut reply = respond::json(StatusCode::OK, &LoggedOut { logout_url });
     oidc.clear_cookie(reply.headers_mut());
-    // Pages of somebody who has left are not shown again from the browser's memory.
-    let clear = HeaderValue::from_static("\"cache\"");
-    reply.headers_mut().insert("clear-site-data", clear);
     Ok(reply)
 }
 

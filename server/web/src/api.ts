@@ -132,9 +132,10 @@ export async function endSession(id: string): Promise<void> {
   }
 }
 
-/** Ends this login, and with it its shells. */
-export function logout(): Promise<void> {
-  return request('POST', '/api/auth/logout', { body: {} });
+/** Ends this login, and with it its shells. The address, where there is one, ends it at the identity provider, too. */
+export async function logout(): Promise<string | null> {
+  const left = await request<{ logoutUrl?: string | null } | undefined>('POST', '/api/auth/logout', { body: {} });
+  return left?.logoutUrl ?? null;
 }
 
 export function podPath(cluster: string, namespace: string, pod: string): string {

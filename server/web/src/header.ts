@@ -151,8 +151,9 @@ async function signOut(): Promise<void> {
     );
     if ((await dialog.answer) !== true) return;
   }
+  let elsewhere: string | null;
   try {
-    await logout();
+    elsewhere = await logout();
   } catch (error) {
     announce('Signing out did not work');
     openDialog<null>('Signing out did not work', [h('p', {}, error instanceof Error ? error.message : String(error))], [{ text: 'Close', value: null, primary: true }]);
@@ -160,6 +161,10 @@ async function signOut(): Promise<void> {
   }
   wasIn = false;
   login.signedOut();
+  if (elsewhere !== null) {
+    location.assign(elsewhere);
+    return;
+  }
   // Not a load of the page: the terminals stay to be read.
   history.pushState(null, '', '/signed-out');
   window.dispatchEvent(new PopStateEvent('popstate'));
