@@ -25,6 +25,7 @@ use periscope_core::names;
 use periscope_core::policy::CapLimits;
 use periscope_core::session::Timing;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use crate::apiserver::{Endpoint, EndpointError};
 
@@ -171,7 +172,7 @@ struct Named {
     #[serde(default)]
     cluster: ClusterFields,
     #[serde(default)]
-    user: HashMap<String, serde_yaml::Value>,
+    user: UserFields,
     #[serde(default)]
     context: ContextFields,
 }
@@ -181,6 +182,16 @@ struct Named {
 struct ClusterFields {
     server: String,
     certificate_authority_data: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct UserFields {
+    token: Option<String>,
+    /// Other ways to prove who one is, none of which is supported.
+    #[serde(flatten)]
+    #[expect(clippy::zero_sized_map_values, reason = "the keys stand in a map")]
+    others: HashMap<String, IgnoredAny>,
 }
 
 #[derive(Default, Deserialize)]
@@ -206,12 +217,10 @@ fn clusters(file: &str, disabled: &[String]) -> Result<Vec<Cluster>, ConfigError
         else {
             return Err(ConfigError::Context(name));
         };
-        let token = user.user.get("token").and_then(serde_yaml::Value::as_str);
-        let token = match token {
-            Some(token) => Some(token),
-            None if user.user.is_empty() => None,
-            None => return Err(ConfigError::Credentials(name)),
-        };
+        let token = user.user.token.as_deref();
+        if token.is_none() && !user.user.others.is_empty() {
+            return Err(ConfigError::Credentials(name));
+        }
         let authority = cluster.cluster.certificate_authority_data.as_deref();
         let authority = STANDARD
             .decode(authority.unwrap_or_default())
