@@ -218,7 +218,8 @@ async fn an_answer_counts_only_once_in_the_browser_that_asked_and_with_its_own_s
         400,
         "login_not_begun",
     );
-    let wrong = "0".repeat(64);
+    // It leads to the same cookie, and is another state all the same.
+    let wrong = format!("{}{}", &begun.query["state"][..1], "0".repeat(63));
     for query in [
         String::new(),
         "code=c0de".to_owned(),

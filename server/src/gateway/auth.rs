@@ -1,7 +1,7 @@
 //! `/api/auth/*`, but for `whoami`: the way in and out where an identity provider decides.
 
-use http::request::Parts;
 use http::StatusCode;
+use http::request::Parts;
 use periscope_core::code::ErrorCode;
 use serde::Serialize;
 use serde_json::{Value, json};

@@ -1,12 +1,16 @@
 //! Why a login came to nothing, and the page that says so. The provider's own words are never shown:
 //! whoever makes a link decides them.
 
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 use openidconnect::url::form_urlencoded;
 
 use super::provider::{TokenError, VerifyError};
+use crate::gateway::lock;
 use crate::gateway::respond::Reply;
 
 /// Why a login came to nothing.
@@ -103,6 +107,53 @@ impl Failure {
     }
 }
 
+/// Lines about failed logins in a minute; anybody can make logins fail.
+const LINES_PER_MINUTE: u32 = 60;
+
+/// Says in the log why logins fail, as often as it may.
+#[derive(Debug, Default)]
+pub(super) struct FailureLog(Mutex<Minute>);
+
+#[derive(Debug, Default)]
+struct Minute {
+    began_at: Option<Instant>,
+    lines: u32,
+    left_out: u64,
+}
+
+impl FailureLog {
+    pub(super) fn write(&self, failure: Failure) {
+        let Some(left_out) = lock(&self.0).take(Instant::now()) else {
+            return;
+        };
+        let detail = match failure {
+            Failure::Token(reason) => reason.to_string(),
+            _ => String::new(),
+        };
+        log::warn!(
+            reason = failure.as_str(), detail = detail.as_str(), left_out = left_out;
+            "login.failed"
+        );
+    }
+}
+
+impl Minute {
+    /// Whether a line may be written, and then how many were left out before it.
+    fn take(&mut self, now: Instant) -> Option<u64> {
+        let is_over = |began_at: Instant| now.duration_since(began_at) >= Duration::from_mins(1);
+        if self.began_at.is_none_or(is_over) {
+            self.began_at = Some(now);
+            self.lines = 0;
+        }
+        if self.lines >= LINES_PER_MINUTE {
+            self.left_out = self.left_out.saturating_add(1);
+            return None;
+        }
+        self.lines = self.lines.saturating_add(1);
+        Some(std::mem::take(&mut self.left_out))
+    }
+}
+
 impl From<VerifyError> for Failure {
     fn from(error: VerifyError) -> Self {
         match error {
@@ -117,6 +168,19 @@ mod tests {
     use http_body_util::BodyExt as _;
 
     use super::*;
+
+    #[test]
+    fn a_flood_of_failures_is_sixty_lines_a_minute_and_a_count() {
+        let mut minute = Minute::default();
+        let now = Instant::now();
+        let lines = (0..100)
+            .filter_map(|_| minute.take(now))
+            .collect::<Vec<_>>();
+        assert_eq!(lines, [0; 60]);
+        assert_eq!(minute.take(now + Duration::from_secs(59)), None);
+        assert_eq!(minute.take(now + Duration::from_mins(1)), Some(41));
+        assert_eq!(minute.take(now + Duration::from_mins(1)), Some(0));
+    }
 
     #[tokio::test]
     async fn the_page_shows_no_markup_of_others() {

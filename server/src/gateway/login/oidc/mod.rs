@@ -27,7 +27,7 @@ use crate::gateway::identity::{Authorization, IdentityError, Subject};
 use crate::gateway::origin::PublicUrl;
 use crate::gateway::respond::{self, Reply};
 use claims::{Admission, NotAdmitted};
-use failure::Failure;
+use failure::{Failure, FailureLog};
 use flow::Flows;
 use http::ProviderHttp;
 use provider::{Provider, Registration, VerifyError};
@@ -143,6 +143,7 @@ pub struct OidcLogin {
     cookie_name: String,
     cookie: Attributes,
     exchanges: Semaphore,
+    failures: FailureLog,
 }
 
 /// A login that has just begun, and the answer that tells the browser.
@@ -182,6 +183,7 @@ impl OidcLogin {
                 max_age: Some(options.lifetimes.absolute),
             },
             exchanges: Semaphore::new(EXCHANGES_MAX),
+            failures: FailureLog::default(),
         })
     }
 
@@ -248,16 +250,18 @@ impl OidcLogin {
         let query = Query::parse(parts);
         let return_to = query.one("returnTo");
         let Ok(flow) = Flows::begin(return_to.as_deref(), Timestamp::now()) else {
-            return fail(Failure::Internal, "/");
+            return self.fail(Failure::Internal, "/");
         };
         let Ok(url) = self.provider.authorization_url(&flow).await else {
-            return fail(Failure::Provider, &flow.return_to);
+            return self.fail(Failure::Provider, &flow.return_to);
         };
         let mut reply = see_other(&url);
-        if !self.flows.keep(&flow, reply.headers_mut()) {
-            return fail(Failure::Internal, &flow.return_to);
+        let headers = reply.as_mut().map(Reply::headers_mut);
+        let is_kept = headers.is_some_and(|headers| self.flows.keep(&flow, headers));
+        match reply {
+            Some(reply) if is_kept => reply,
+            _ => self.fail(Failure::Internal, &flow.return_to),
         }
-        reply
     }
 
     /// `GET /api/auth/callback`: the browser is back from the provider. A subject that can be
@@ -272,11 +276,11 @@ impl OidcLogin {
         let state = query.one("state").unwrap_or_default();
         // Without the flow of this very browser nothing else that came counts.
         let Some(flow) = self.flows.find(parts, &state, now) else {
-            return Err(fail(Failure::Flow, "/"));
+            return Err(self.fail(Failure::Flow, "/"));
         };
         let return_to = flow.return_to.clone();
         let entered = self.admit(parts, &query, flow, authorization, now).await;
-        let mut outcome = entered.map_err(|failure| fail(failure, &return_to));
+        let mut outcome = entered.map_err(|failure| self.fail(failure, &return_to));
         let headers = match &mut outcome {
             Ok(entered) => entered.reply.headers_mut(),
             Err(reply) => reply.headers_mut(),
@@ -331,7 +335,7 @@ impl OidcLogin {
             self.logins.close(key);
         }
         let (secret, key) = self.logins.open(new, now).map_err(|_| Failure::Internal)?;
-        let mut reply = see_other(&return_to);
+        let mut reply = see_other(&return_to).ok_or(Failure::Internal)?;
         cookie::set(
             reply.headers_mut(),
             &self.cookie_name,
@@ -345,6 +349,11 @@ impl OidcLogin {
             former,
             subject,
         })
+    }
+
+    fn fail(&self, failure: Failure, return_to: &str) -> Reply {
+        self.failures.write(failure);
+        failure.page(return_to)
     }
 
     /// Ends a login. Gives the place at the provider where the browser ends its login there.
@@ -456,19 +465,8 @@ fn system_roots() -> Result<RootCertStore, OidcSetupError> {
     Ok(roots)
 }
 
-fn fail(failure: Failure, return_to: &str) -> Reply {
-    let detail = match failure {
-        Failure::Token(reason) => reason.to_string(),
-        _ => String::new(),
-    };
-    log::warn!(reason = failure.as_str(), detail = detail.as_str(); "login.failed");
-    failure.page(return_to)
-}
-
-fn see_other(url: &str) -> Reply {
-    let Ok(location) = HeaderValue::from_str(url) else {
-        return fail(Failure::Internal, "/");
-    };
+fn see_other(url: &str) -> Option<Reply> {
+    let location = HeaderValue::from_str(url).ok()?;
     let mut reply = respond::empty(StatusCode::SEE_OTHER);
     let headers = reply.headers_mut();
     headers.insert(header::LOCATION, location);
@@ -476,5 +474,5 @@ fn see_other(url: &str) -> Reply {
         header::REFERRER_POLICY,
         HeaderValue::from_static("no-referrer"),
     );
-    reply
+    Some(reply)
 }
