@@ -79,6 +79,9 @@ pub struct ExecServer {
     resize: resize::Decoder,
     ready: bool,
     finished: bool,
+    /// The client ended stdin, which it can do once: what comes behind it on that stream, a second
+    /// end included, has no effect.
+    stdin_ended: bool,
 }
 
 #[derive(Debug)]
@@ -87,7 +90,6 @@ enum Framing {
     Spdy {
         spdy: Spdy,
         ids: Vec<(Stream, u32)>,
-        stdin_ended: bool,
         stdin_eof_due: bool,
     },
 }
@@ -108,7 +110,6 @@ impl ExecServer {
         let framing = Framing::Spdy {
             spdy: Spdy::server(),
             ids: Vec::new(),
-            stdin_ended: !streams.stdin,
             stdin_eof_due: false,
         };
         Self::new(framing, streams, command)
@@ -127,6 +128,7 @@ impl ExecServer {
             resize: resize::Decoder::default(),
             ready: false,
             finished: false,
+            stdin_ended: !streams.stdin,
         }
     }
 
@@ -291,7 +293,7 @@ impl ExecServer {
                 stream: Stream::Stdin,
                 payload,
                 ..
-            } if self.streams.stdin => Event::Stdin(payload),
+            } if !self.stdin_ended => Event::Stdin(payload),
             channel::Event::Data {
                 stream: Stream::Resize,
                 payload,
@@ -299,7 +301,10 @@ impl ExecServer {
             } => self.on_resize(&payload),
             channel::Event::StreamClosed {
                 stream: Stream::Stdin,
-            } if self.streams.stdin => Event::StdinEof,
+            } if !self.stdin_ended => {
+                self.stdin_ended = true;
+                Event::StdinEof
+            }
             channel::Event::Data { .. }
             | channel::Event::Ping
             | channel::Event::Pong
@@ -311,7 +316,6 @@ impl ExecServer {
         let Framing::Spdy {
             spdy,
             ids,
-            stdin_ended,
             stdin_eof_due,
         } = &mut self.framing
         else {
@@ -332,8 +336,8 @@ impl ExecServer {
                 Event::Alive
             }
             spdy::Event::Data { id, payload, fin } => match stream_of(ids, id) {
-                Some(Stream::Stdin) if !*stdin_ended => {
-                    *stdin_ended = fin;
+                Some(Stream::Stdin) if !self.stdin_ended => {
+                    self.stdin_ended = fin;
                     if fin && payload.is_empty() {
                         return Event::StdinEof;
                     }
@@ -344,8 +348,8 @@ impl ExecServer {
                 Some(_) | None => Event::Alive,
             },
             spdy::Event::Reset { id, .. } => match stream_of(ids, id) {
-                Some(Stream::Stdin) if !*stdin_ended => {
-                    *stdin_ended = true;
+                Some(Stream::Stdin) if !self.stdin_ended => {
+                    self.stdin_ended = true;
                     Event::StdinEof
                 }
                 Some(_) | None => Event::Alive,

@@ -150,6 +150,24 @@ fn a_reset_of_stdin_is_its_end_once() {
 }
 
 #[test]
+fn a_repeated_close_signal_and_stdin_behind_it_mean_nothing() {
+    let mut client = WebSocket::client([9; 32], API_MESSAGE_BYTES_MAX);
+    let mut sent = Outbox::new();
+    for message in [&b"\0a"[..], b"\xff\0", b"\xff\0", b"\0b", b"\xff\0"] {
+        let kind = crate::ws::Kind::Binary;
+        client
+            .send(kind, &[], BytesMut::from(message), &mut sent)
+            .unwrap();
+    }
+    let bytes = take(&mut sent);
+    for step in [1, usize::MAX] {
+        let mut server = ExecServer::websocket(Subprotocol::V5, ALL, vec![]);
+        let heard = hear(&mut server, &bytes, step, &mut Outbox::new());
+        assert_eq!(heard, [Event::Ready, stdin("a"), Event::StdinEof]);
+    }
+}
+
+#[test]
 fn a_malformed_size_ends_resizing_and_nothing_else() {
     let mut channels = websocket_client();
     let mut sent = Outbox::new();
