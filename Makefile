@@ -12,7 +12,7 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 PROGRAM = $(CARGO_TARGET_DIR)/release/periscope
 
 # What `make test` runs, cheapest first, each of them a target of its own.
-PARTS := fmt test-web e2e-ui lint test-core fuzz-replay autobahn mutants test-server interop e2e docs
+PARTS := fmt test-web e2e-ui lint test-core fuzz-replay autobahn mutants test-server interop chart e2e docs
 
 CORE_TEST = cargo test --locked --workspace --exclude periscope --exclude periscope-fuzz --all-features
 CORE_FEATURES = $(shell awk '/^\[/ { inside = ($$0 == "[features]") } inside && /^[a-z]/ { print $$1 }' core/Cargo.toml)
@@ -79,6 +79,11 @@ interop: $(WEB)/dist/index.html ## both halves against Kubernetes' own code: its
 	sh server/tests/tools/kubectl-1.20.sh >/dev/null || { apt-get update -qq && sh server/tests/tools/kubectl-1.20.sh >/dev/null; }
 	tools="$$(PERISCOPE_BUILD_KUBECTL=1 tools/need-kubectl.sh)"; PATH="$$tools:$$PATH" cargo test --locked -p periscope --all-features \
 	  --test interop_clients --test interop_peer --test kubectl --test kubectl_exec
+
+.PHONY: chart
+chart: $(WEB)/dist/index.html ## the Helm chart: the real Helm, Kubernetes' own types, and `periscope config check` for each value (needs Go)
+	interop="$$(server/interop/build.sh)"; helm="$$(tools/need-helm.sh)"; cargo build --locked -p periscope --all-features; \
+	  tools/test-chart.mjs "$$helm/helm" "$$interop" "$(CARGO_TARGET_DIR)/debug/periscope"
 
 .PHONY: test-web
 test-web: $(WEB)/node_modules/.ready $(WEB)/dist/index.html ## the web UI: types, unit tests, build

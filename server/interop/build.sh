@@ -22,5 +22,4 @@ trap 'rm -f "$unfinished"' EXIT
 GOFLAGS='-mod=readonly -buildvcs=false' CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$unfinished" . >&2
 chmod 755 "$unfinished"
 mv "$unfinished" "$program"
-rm -f $(find "$target/tools" -maxdepth 1 -name 'interop-*' ! -name "interop-$sources")
 echo "$program"

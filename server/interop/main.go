@@ -1,5 +1,6 @@
 // Command interop holds periscope against Kubernetes' own code: an exec endpoint made of the
-// apiserver's and the container runtimes' modules, and an exec client made of client-go's.
+// apiserver's and the container runtimes' modules, an exec client made of client-go's, and a reader of
+// manifests that knows every field.
 package main
 
 import (
@@ -10,6 +11,7 @@ import (
 const usage = `usage:
   interop serve --dir DIR [--untranslated]   an exec endpoint; ends when its stdin does
   interop exec --kubeconfig FILE [options] POD -- COMMAND...
+  interop manifests                          YAML on stdin, decoded strictly, as JSON on stdout
 `
 
 func main() {
@@ -23,6 +25,8 @@ func main() {
 		os.Exit(serve(arguments))
 	case "exec":
 		os.Exit(exec(arguments))
+	case "manifests":
+		os.Exit(manifests())
 	default:
 		fmt.Fprint(os.Stderr, usage)
 		os.Exit(2)
