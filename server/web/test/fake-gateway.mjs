@@ -241,6 +241,7 @@ export async function startFakeGateway({ port = 0, seed = 0, cluster: capCluster
       },
     };
     let shell = null;
+    const early = [];
     let clearIdle = () => {};
     ws.on('message', (data, binary) => {
       if (binary) {
@@ -252,7 +253,8 @@ export async function startFakeGateway({ port = 0, seed = 0, cluster: capCluster
         }
         clearIdle();
         if (data.length > 32 * 1024) violations.push(`a message of ${data.length} bytes`);
-        void shell?.input(data);
+        if (shell === null) early.push(data);
+        else void shell.input(data);
         return;
       }
       const frame = JSON.parse(data.toString());
@@ -279,6 +281,7 @@ export async function startFakeGateway({ port = 0, seed = 0, cluster: capCluster
       });
       const motd = name === 'flood' ? '' : `Welcome to \x1b[1m${name}\x1b[0m, a container that is not there.\r\nSee https://example.com/docs for nothing at all.\r\n`;
       shell = new FakeShell(io, motd);
+      for (const data of early) void shell.input(data);
       if (name === 'flood') void shell.input(Buffer.from('yes\r'));
       if (fault) setTimeout(() => end(fault.closed, fault.error, fault.code), 300);
       if (name === 'exits') setTimeout(() => end({ exitCode: 3, truncated: null }), 800);

@@ -168,8 +168,8 @@ function table(rows: AuditRow[], filter: AuditQuery): HTMLElement {
 }
 
 function tableRow(row: AuditRow, filter: AuditQuery): HTMLTableRowElement {
-  const narrow = (name: 'actor' | 'cluster' | 'namespace' | 'pod', value: string | null | undefined): HTMLElement | string =>
-    value ? h('a', { class: 'narrow', href: address({ ...filter, [name]: value }), title: `Only ${name} ${value}` }, value) : '–';
+  const narrow = (name: 'actor' | 'cluster' | 'namespace' | 'pod', value: string | null | undefined, shown = value): HTMLElement | string =>
+    value ? h('a', { class: 'narrow', href: address({ ...filter, [name]: value }), title: `Only ${name} ${value}` }, shown || value) : '–';
   const target = [narrow('cluster', row.cluster), ' / ', narrow('namespace', row.namespace), ' / ', narrow('pod', row.pod), row.container ? ` · ${row.container}` : ''];
   const kind = row.outcome === 'success' ? 'good' : row.outcome === 'denied' ? 'bad' : 'wait';
   return h(
@@ -178,7 +178,7 @@ function tableRow(row: AuditRow, filter: AuditQuery): HTMLTableRowElement {
     h('th', { scope: 'row' }, h('time', { datetime: row.timestamp, title: row.timestamp }, localTime(row.timestamp).replace('T', ' ') || row.timestamp)),
     h('td', {}, row.verb.replace(/^pod\.exec\./, '')),
     h('td', {}, h('span', { class: `tag ${kind}` }, row.outcome)),
-    h('td', { class: 'breakable subject' }, narrow('actor', row.actor?.sub)),
+    h('td', { class: 'breakable subject' }, narrow('actor', row.actor?.sub, row.actor?.email)),
     h('td', { class: 'breakable target' }, ...(row.cluster ? target : ['–'])),
     h('td', {}, ending(row)),
     h(

@@ -28,7 +28,7 @@ export function keyBar(screen: Screen): HTMLElement {
 
   const keys = KEYS.map(([name, text, label]) => key(text, label, () => screen.press(name)));
   const paste = key('Paste', 'Paste', () => void pasteByTouch(screen));
-  return h('div', { class: 'key-bar', role: 'group', 'aria-label': 'Keys' }, keys[0], control, ...keys.slice(1), paste);
+  return h('div', { class: 'key-bar', role: 'group', 'aria-label': 'Keys' }, keys[0], control, keys[1], paste, ...keys.slice(2));
 }
 
 function key(text: string, label: string, action: () => void): HTMLButtonElement {

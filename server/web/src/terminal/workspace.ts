@@ -54,7 +54,8 @@ export class Workspace {
     const same = this.#tabs.filter((tab) => sameTarget(tab.target, target));
     const tab = same.find((one) => one.id === id) ?? same.find((one) => one.alive) ?? same[0] ?? this.#create(target);
     this.#activate(tab);
-    void tab.open();
+    // Back leads to a shell's end as it was left; Open Shell wants a new one.
+    if (tab.id !== id || tab.shell === null) void tab.open();
   }
 
   /** The page shows something else; the shells go on. */

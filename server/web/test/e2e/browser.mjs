@@ -103,7 +103,7 @@ export function paste(page, text) {
 
 /** The serious and critical findings of axe on the page as it is, one line each. */
 export async function accessibilityFindings(page) {
-  await page.evaluate(AXE);
+  if (!(await page.evaluate(() => 'axe' in globalThis))) await page.evaluate(AXE);
   const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ['violations'] }));
   return violations
     .filter((one) => one.impact === 'serious' || one.impact === 'critical')

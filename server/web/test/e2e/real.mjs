@@ -1,8 +1,185 @@
-/** Tests against a real gateway, that of `periscope demo`, whose containers are processes of this machine. */
+/**
+ * Against a real gateway, that of `periscope demo`, whose containers are processes of this machine: what only a real
+ * shell behind a real terminal can prove.
+ */
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { accessibilityFindings, frontTerminal, openPage, paste, screenText, sttySize, type, until, waitForOpen, waitForScreen } from './browser.mjs';
 import { journey } from './journey.mjs';
+
+/** What a page may still draw after Ctrl-C: the window, the gateway's queue, and what the sockets and the container hold. */
+const AFTER_CTRL_C_BYTES = 4 * 1024 * 1024;
 
 export function real(suite, browser, url, shoot) {
   for (const dark of [false, true]) {
     suite.test(`${dark ? 'dark' : 'light'}: the journey from the clusters to an exit code and back`, () => journey(browser, url, dark, shoot));
   }
+  /** Adds one test with a page of its own, already known to the gateway. */
+  const test = (name, options, action) =>
+    suite.test(name, async () => {
+      const { context, page, troubles } = await openPage(browser, options);
+      try {
+        await page.goto(url);
+        await page.getByRole('link', { name: 'modern', exact: true }).waitFor();
+        await action(page, (path) => page.goto(new URL(path, url).href));
+        assert.deepEqual(await accessibilityFindings(page), []);
+        assert.deepEqual(troubles, []);
+      } finally {
+        await context.close();
+      }
+    });
+  const open = async (page, go, pod = 'shell', cluster = 'modern') => {
+    await go(`/clusters/${cluster}/pods/default/${pod}/exec`);
+    await waitForOpen(page);
+    await waitForScreen(page, (text) => /[$#]\s*$/.test(text.trimEnd()), 'a prompt');
+  };
+
+  test('10 MB of pasted lines arrive whole, by their checksum in the container', {}, async (page, go) => {
+    await open(page, go);
+    const line = 'Zürich 東京 👩‍👩‍👧 0123456789 abcdefghijklmnopqrstuvwxyz';
+    const lines = Math.ceil(10_000_000 / (Buffer.byteLength(line) + 8));
+    const text = Array.from({ length: lines }, (_, i) => `${String(i).padStart(6, '0')} ${line}`).join('\n');
+    // A terminal sends Enter for each line's end.
+    const arriving = Buffer.from(text.replaceAll('\n', '\r'));
+    assert.ok(arriving.length >= 10_000_000);
+    await type(page, `stty raw -echo; echo go-$((1+1)); head -c ${arriving.length} | sha256sum; stty sane`);
+    await waitForScreen(page, (screen) => /^\s*go-2/m.test(screen), 'the sink');
+    await paste(page, text);
+    const { modes } = await frontTerminal(page);
+    if (!modes.bracketedPasteMode) await page.getByRole('button', { name: 'Paste', exact: true }).click();
+    const expected = createHash('sha256').update(arriving).digest('hex');
+    await waitForScreen(page, (screen) => /[0-9a-f]{64}/.test(screen), 'a checksum', 180_000);
+    assert.equal(/[0-9a-f]{64}/.exec(await screenText(page))[0], expected);
+    await type(page, 'echo usable-$((1+1))');
+    await waitForScreen(page, (screen) => /^\s*usable-2\s*$/m.test(screen), 'a usable shell');
+  });
+
+  test('yes leaves the page responsive, and after Ctrl-C at most 4 MiB more are drawn', {}, async (page, go) => {
+    let received = 0;
+    page.on('websocket', (socket) => {
+      socket.on('framereceived', ({ payload }) => {
+        if (typeof payload !== 'string') received += payload.length;
+      });
+    });
+    await open(page, go);
+    await type(page, 'yes');
+    await until(() => received > 512 * 1024, 'the flood');
+    for (let click = 1; click <= 8; click++) {
+      const before = received;
+      const { cols } = await frontTerminal(page);
+      await page.getByRole('button', { name: click % 2 ? 'Larger text' : 'Smaller text' }).click();
+      await page.waitForFunction((old) => document.querySelector('.panel:not([hidden]) .terminal').terminal.cols !== old, cols);
+      await until(() => received > before + 256 * 1024, 'more output after the click');
+    }
+    await page.locator('.panel:not([hidden]) .terminal textarea').focus();
+    const before = received;
+    await page.keyboard.press('Control+C');
+    await waitForScreen(page, (text) => /\^C[\s\S]*[$#]\s*$/.test(text.trimEnd()), 'the prompt after Ctrl-C', 60_000);
+    const more = received - before;
+    console.log(`     ${(more / 1024).toFixed(0)} KiB were drawn after Ctrl-C`);
+    assert.ok(more <= AFTER_CTRL_C_BYTES, `${more} bytes`);
+  });
+
+  for (const cluster of ['modern', 'legacy']) {
+    test(`wide, joined and right-to-left text is in the terminal cell by cell, cut anywhere, on ${cluster}`, {}, async (page, go) => {
+      await open(page, go, 'shell', cluster);
+      const text = 'a日本👩‍👩‍👧שלום e\u0301ü✓';
+      const bytes = [...Buffer.from(text)].map((byte) => `\\${byte.toString(8).padStart(3, '0')}`);
+      // One write of the container per byte, so that most characters are cut.
+      await type(page, `clear; for b in ${bytes.map((byte) => `'${byte}'`).join(' ')}; do printf "$b"; done; echo; echo done-$((1+1))`);
+      await waitForScreen(page, (screen) => /^done-2\s*$/m.test(screen), 'the end of the text');
+      const cells = await page.evaluate(() => {
+        const { buffer } = document.querySelector('.panel:not([hidden]) .terminal').terminal;
+        const end = buffer.active.length;
+        for (let row = 0; row < end; row++) {
+          const line = buffer.active.getLine(row);
+          if (!line.translateToString(true).startsWith('a日')) continue;
+          const found = [];
+          for (let x = 0; x < line.length; x++) {
+            const cell = line.getCell(x);
+            if (cell.getWidth() > 0 && cell.getChars() !== '') found.push([cell.getChars(), cell.getWidth()]);
+          }
+          return found;
+        }
+        return [];
+      });
+      const narrow = (chars) => [...chars].map((char) => [char, 1]);
+      assert.deepEqual(cells, [['a', 1], ['日', 2], ['本', 2], ['👩‍👩‍👧', 2], ...narrow('שלום'), [' ', 1], ['e\u0301', 1], ['ü', 1], ['✓', 1]]);
+    });
+  }
+
+  test('the first size is right on the old transport, too', {}, async (page, go) => {
+    await open(page, go, 'shell', 'legacy');
+    const { rows, cols } = await frontTerminal(page);
+    assert.deepEqual(await sttySize(page, 'first'), { rows, cols });
+    await page.getByRole('button', { name: 'This session, its keys and settings' }).click();
+    await page.getByRole('dialog').getByText(/^spdy \(v4\.channel\.k8s\.io\)$/).waitFor();
+    await page.keyboard.press('Escape');
+  });
+
+  test('on a phone a shell is opened, typed into, pasted into and closed', { width: 390, height: 760, hasTouch: true, isMobile: true, permissions: ['clipboard-read', 'clipboard-write'] }, async (page, go) => {
+    await go('/clusters/modern/pods/default/sidecar');
+    await page.locator('#open-shell').tap();
+    await waitForOpen(page);
+    await type(page, 'echo typed-$((1+1))');
+    await waitForScreen(page, (text) => /^typed-2\s*$/m.test(text), 'typed-2');
+    await page.evaluate(() => navigator.clipboard.writeText('echo pasted-$((1+1))'));
+    await page.getByRole('button', { name: 'Paste' }).tap();
+    await waitForScreen(page, (text) => text.includes('echo pasted-'), 'the pasted text');
+    await page.keyboard.press('Enter');
+    await waitForScreen(page, (text) => /^pasted-2\s*$/m.test(text), 'pasted-2');
+    assert.ok((await page.evaluate(() => document.documentElement.scrollWidth)) <= 390);
+    await shoot(page, 'real-phone');
+    await page.getByRole('button', { name: 'Close sidecar · app' }).tap();
+    await page.getByRole('button', { name: 'End the shell' }).tap();
+    await page.getByRole('heading', { name: 'sidecar', level: 1 }).waitFor();
+  });
+
+  test('the sixth shell is refused with a list, and its Disconnect makes room', {}, async (page, go) => {
+    await open(page, go);
+    for (let i = 2; i <= 5; i++) {
+      await page.keyboard.press('Control+Shift+D');
+      await page.locator('.tab-name', { hasText: `shell ${i}` }).waitFor();
+      await waitForOpen(page);
+    }
+    await page.keyboard.press('Control+Shift+D');
+    await page.getByRole('dialog').getByText('already exec’d into shell').waitFor();
+    await shoot(page, 'real-cap-dialog');
+    await page.getByRole('button', { name: /^Disconnect shell/ }).first().click();
+    await waitForOpen(page);
+    await type(page, 'echo sixth-$((1+1))');
+    await waitForScreen(page, (text) => /^sixth-2\s*$/m.test(text), 'the sixth shell');
+  });
+
+  test('the sessions page lists the shell and ends it, and its tab says so', {}, async (page, go) => {
+    await open(page, go, 'sidecar');
+    await page.getByRole('link', { name: 'Sessions' }).click();
+    await page.getByRole('button', { name: /^End the session in sidecar/ }).first().click();
+    await page.getByRole('button', { name: 'End it' }).click();
+    await page.getByRole('row', { name: /sidecar/ }).waitFor({ state: 'detached' });
+    await page.goBack();
+    await page.locator('.end-banner').getByText('client_close/user_close').waitFor();
+  });
+
+  test('a container without a shell leads to the dialog', {}, async (page, go) => {
+    await go('/clusters/modern/pods/default/distroless/exec');
+    await page.getByRole('dialog').getByText('has no shell').waitFor();
+    await page.getByRole('button', { name: 'Cancel' }).click();
+    await page.locator('.end-banner').getByText('E_NO_SHELL').waitFor();
+  });
+
+  test('a cluster without exec says so in one line, and its deep link, too', {}, async (page, go) => {
+    await go('/clusters/locked/pods/default/shell');
+    await page.getByText('Shells are switched off').waitFor();
+    assert.equal(await page.locator('#open-shell').count(), 0);
+    await go('/clusters/locked/pods/default/shell/exec');
+    await page.locator('.end-banner').getByText('E_EXEC_DISABLED').waitFor();
+  });
+
+  test('the audit page tells the records, or that none are kept', {}, async (page, go) => {
+    const kept = (await page.evaluate(async () => (await fetch('/api/audit?limit=1')).status)) === 200;
+    await go('/audit');
+    if (kept) await page.locator('.audit tbody tr').first().waitFor();
+    else await page.getByText('The audit log is not kept here').waitFor();
+  });
 }

@@ -90,6 +90,22 @@ export function tabs(state) {
     await waitForScreen(page, (text) => /^back-2\s*$/m.test(text), 'back-2');
     assert.deepEqual(sizes, []);
   });
+  state('Back leads to a shell’s end as it was left, and Open Shell to a new shell', {}, async (page, go, _shot, gateway) => {
+    await go('/clusters/modern/pods/default/shell');
+    await page.locator('#open-shell').click();
+    await waitForOpen(page);
+    await type(page, 'exit 5');
+    await page.locator('.end-banner').getByText('exited with code 5').waitFor();
+    await page.goBack();
+    await page.locator('#open-shell').waitFor();
+    await page.goForward();
+    await page.locator('.end-banner').getByText('exited with code 5').waitFor();
+    assert.equal(gateway.sessions.size, 0);
+    await page.goBack();
+    await page.locator('#open-shell').click();
+    await waitForOpen(page);
+    assert.equal(await page.locator('.tab').count(), 1);
+  });
   state('a reload ends the shells, keeps the tabs and opens only the one in front', {}, async (page, go, _shot, gateway) => {
     await go(SHELL);
     await waitForOpen(page);
