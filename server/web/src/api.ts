@@ -132,10 +132,10 @@ export async function endSession(id: string): Promise<void> {
   }
 }
 
-/** Ends this login, and with it its shells. The address, where there is one, ends it at the identity provider, too. */
+/** Ends this login, and with it its shells. Resolves to where the provider's own login is ended, if there is such a place. */
 export async function logout(): Promise<string | null> {
-  const left = await request<{ logoutUrl?: string | null } | undefined>('POST', '/api/auth/logout', { body: {} });
-  return left?.logoutUrl ?? null;
+  const { logoutUrl } = await request<{ logoutUrl: string | null }>('POST', '/api/auth/logout', { body: {} });
+  return logoutUrl;
 }
 
 export function podPath(cluster: string, namespace: string, pod: string): string {
@@ -213,6 +213,11 @@ export function gatewayError(
   if (Number.isFinite(seconds) && seconds >= 0) error.retryAfterSeconds = seconds;
   if (typeof body['limit'] === 'number') error.limit = body['limit'];
   if (typeof body['otherSessions'] === 'number') error.otherSessions = body['otherSessions'];
+  const login = body['login'];
+  if (typeof login === 'object' && login !== null) {
+    const { provider } = login as { provider?: unknown };
+    error.login = { provider: typeof provider === 'string' ? provider : null };
+  }
   if (Array.isArray(body['activeSessions'])) error.activeSessions = body['activeSessions'] as ActiveSession[];
   return error;
 }

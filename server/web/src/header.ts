@@ -4,7 +4,7 @@ import { ApiError, logout, onUnauthorized, whoami } from './api.ts';
 import { openDialog } from './dialog.ts';
 import { announce, duration, h, icon } from './dom.ts';
 import { LoginWatch } from './login.ts';
-import { onOpenShells, openShells, type OpenShell } from './shells.ts';
+import { letPageGo, onOpenShells, openShells, type OpenShell } from './shells.ts';
 import { SIGNED_IN_PATH, loginAddress, onSignedIn } from './signin.ts';
 
 export interface Crumb {
@@ -162,6 +162,7 @@ async function signOut(): Promise<void> {
   wasIn = false;
   login.signedOut();
   if (elsewhere !== null) {
+    letPageGo();
     location.assign(elsewhere);
     return;
   }

@@ -148,6 +148,8 @@ export interface GatewayError {
   limit?: number;
   activeSessions?: ActiveSession[];
   otherSessions?: number;
+  /** Where a login begins, and at whom; absent where there is none, as in the demo. */
+  login?: { provider: string | null };
 }
 
 export interface ActiveSession {

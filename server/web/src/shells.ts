@@ -16,6 +16,17 @@ type Listener = (shells: readonly OpenShell[]) => void;
 let shells: readonly OpenShell[] = [];
 const listeners = new Set<Listener>();
 
+let mayGo = false;
+
+/** The user has agreed that the page goes away, shells and all. */
+export function letPageGo(): void {
+  mayGo = true;
+}
+
+export function pageMayGo(): boolean {
+  return mayGo;
+}
+
 export function openShells(): readonly OpenShell[] {
   return shells;
 }

@@ -26,14 +26,8 @@ export function onSignedIn(action: () => void): void {
   new BroadcastChannel(CHANNEL).onmessage = action;
 }
 
-/** Whether this gateway has a login to go to. The demo and the development mode have none. */
-export async function hasLogin(): Promise<boolean> {
-  const response = await fetch(loginAddress(), { redirect: 'manual', credentials: 'same-origin', cache: 'no-store' });
-  return response.type === 'opaqueredirect' || response.redirected;
-}
-
 /** Goes to the login without a question, if that has not just been tried in vain. Returns false if it stays here. */
-export async function signInOnce(): Promise<boolean> {
+export function signInOnce(): boolean {
   const now = Date.now();
   try {
     if (now - Number(sessionStorage.getItem(TRIED) ?? 0) < RETRY_MILLISECONDS) return false;
@@ -42,7 +36,6 @@ export async function signInOnce(): Promise<boolean> {
     // Without storage nothing would stop the circle.
     return false;
   }
-  if (!(await hasLogin())) return false;
   location.assign(loginAddress());
   return true;
 }

@@ -45,7 +45,7 @@ const PODS = [
 
 /**
  * Starts it on a port (0: any free one). `seed` sessions are there already; `cluster` makes them the cluster's, not the user's.
- * `login` plays a login with an end and a way to log in: its `expiresAt` and `signedIn` may be changed while it runs, and its
+ * `login` plays a login, or `{demo: true}` the lack of one, with an end and a way to log in: its `expiresAt` and `signedIn` may be changed while it runs, and its
  * `asked` counts whoami. `audit` false: no persistence; `auditScope` is what the audit log says of itself.
  * `pods` adds pods of the namespace `faults` by name, each with a `refusal` or an `end`, which comes before or after `hello`.
  */
@@ -123,11 +123,12 @@ export async function startFakeGateway({ port = 0, seed = 0, cluster: capCluster
       response.writeHead(302, { Location: /^\/(?![\/\\])/.test(to) ? to : '/' });
       return response.end();
     }
-    if (login !== null && login.signedIn === false) return json(response, 401, { error: 'E_AUTH', message: 'log in first' });
+    if (login?.demo) return json(response, 401, { error: 'E_AUTH', message: 'the token is missing' });
+    if (login !== null && login.signedIn === false) return json(response, 401, { error: 'E_AUTH', message: 'log in first', login: { url: '/api/auth/login', provider: 'Example ID' } });
     if (path === '/api/auth/logout' && login !== null) {
       login.signedIn = false;
       for (const session of sessions.values()) session.end('auth_expired');
-      return json(response, 204, null);
+      return json(response, 200, { logoutUrl: login.logoutUrl ?? null });
     }
     if (path === '/api/auth/whoami') {
       if (login !== null) login.asked = (login.asked ?? 0) + 1;

@@ -6,7 +6,7 @@ import { showCrumbs } from '../header.ts';
 import type { PageContext } from '../router.ts';
 import { sentenceForRequest } from '../sentences.ts';
 import { openShells } from '../shells.ts';
-import { hasLogin, loginAddress, signInOnce } from '../signin.ts';
+import { loginAddress, signInOnce } from '../signin.ts';
 
 export function notFoundPage(context: PageContext): void {
   context.title('Not found');
@@ -24,34 +24,26 @@ export function notFoundPage(context: PageContext): void {
 
 export function failurePage(root: HTMLElement, error: unknown): void {
   if (error instanceof ApiError && error.status === 401) {
-    void signInPage(root, error);
-    return;
+    if (error.detail.login === undefined) {
+      root.replaceChildren(secretAddress());
+      return;
+    }
+    // Nothing here could be lost on the way, except what is on terminals, even if their shells have ended.
+    if (openShells().length === 0 && signInOnce()) {
+      root.replaceChildren(h('p', { class: 'pill busy loading' }, 'Going to the login…'));
+      return;
+    }
   }
   root.replaceChildren(failure(error));
 }
 
-/** Goes to the login at once where that is possible, for there is nothing here that could be lost; else says what is to be done. */
-async function signInPage(root: HTMLElement, error: ApiError): Promise<void> {
-  root.replaceChildren(h('p', { class: 'pill busy loading' }, 'Going to the login…'));
-  let reachable = true;
-  try {
-    // With shells on the page, or after their end, leaving it would lose what they show.
-    if (openShells().length === 0 && (await signInOnce())) return;
-    reachable = await hasLogin();
-  } catch {
-    // No answer from the login either; the button below tries again.
-  }
-  if (reachable) root.replaceChildren(failure(error));
-  else {
-    root.replaceChildren(
-      h(
-        'section',
-        { class: 'notice', role: 'alert' },
-        h('h1', {}, 'This page needs its secret address'),
-        h('p', {}, 'This gateway has no login of its own. Open the address it printed when it started, with the token in it; this browser then remembers it.'),
-      ),
-    );
-  }
+function secretAddress(): HTMLElement {
+  return h(
+    'section',
+    { class: 'notice', role: 'alert' },
+    h('h1', {}, 'This page needs its secret address'),
+    h('p', {}, 'This gateway has no login of its own. Open the address it printed when it started, with the token in it; this browser then remembers it.'),
+  );
 }
 
 /** The error, what it means, and the way on. */
@@ -74,6 +66,6 @@ export function failure(error: unknown): HTMLElement {
     h('h1', {}, sentence.title),
     h('p', {}, sentence.advice),
     h('p', { class: 'quiet' }, h('code', {}, error.detail.code), error.detail.message === '' ? '' : ` ${error.detail.message}`),
-    h('p', {}, error.detail.code === 'E_AUTH' ? h('a', { class: 'button primary', href: loginAddress() }, 'Sign in') : again),
+    h('p', {}, error.detail.code === 'E_AUTH' ? h('a', { class: 'button primary', href: loginAddress() }, error.detail.login?.provider ? `Sign in with ${error.detail.login.provider}` : 'Sign in') : again),
   );
 }

@@ -5,7 +5,7 @@ import { login } from '../header.ts';
 import type { ExecTarget } from '../paths.ts';
 import { podPage, podsPage } from '../paths.ts';
 import { FONT_SIZES, readSettings, writeSettings, type Settings } from '../settings.ts';
-import { setOpenShells } from '../shells.ts';
+import { pageMayGo, setOpenShells } from '../shells.ts';
 import { closeDialog, renameDialog } from './dialogs.ts';
 import { infoDialog } from './info.ts';
 import { Tab, tool } from './tab.ts';
@@ -43,7 +43,7 @@ export class Workspace {
     window.setInterval(() => this.#render(), 1000);
     // A slip such as Ctrl+W, which deletes a word in a shell, must not end it without a question.
     window.addEventListener('beforeunload', (event) => {
-      if (this.#tabs.some((tab) => tab.alive)) event.preventDefault();
+      if (!pageMayGo() && this.#tabs.some((tab) => tab.alive)) event.preventDefault();
     });
   }
 

@@ -13,8 +13,13 @@ export function logins(state) {
   });
   state('a login that does not work is offered, not tried for ever', { login: { signedIn: false, works: false } }, async (page, go, shot) => {
     await go('/clusters/modern/namespaces/default');
-    await page.getByRole('alert').getByRole('link', { name: 'Sign in' }).waitFor();
+    await page.getByRole('alert').getByRole('link', { name: 'Sign in with Example ID' }).waitFor();
     await shot('signed-out');
+  });
+  state('without a login to go to, the page says where its address is', { login: { demo: true } }, async (page, go, shot) => {
+    await go('/clusters/modern');
+    await page.getByText('This page needs its secret address').waitFor();
+    await shot('no-token');
   });
   {
     const login = { signedIn: true };
@@ -90,6 +95,19 @@ export function logins(state) {
       await page.getByRole('heading', { name: 'You are signed out' }).waitFor();
       await until(() => gateway.sessions.size === 0, 'the end of the shell');
       await shot('after-sign-out');
+    });
+  }
+  {
+    const login = { signedIn: true };
+    state('signing out goes on to the provider, where it has such a place', { login }, async (page, go, _shot, gateway) => {
+      login.expiresAt = soon(3600);
+      login.logoutUrl = `${gateway.url}/signed-out?from=provider`;
+      await go(SHELL);
+      await waitForOpen(page);
+      await page.getByRole('button', { name: 'Sign out' }).click();
+      await page.getByRole('dialog').getByRole('button', { name: 'Sign out' }).click();
+      await page.waitForURL(login.logoutUrl);
+      await page.getByRole('heading', { name: 'You are signed out' }).waitFor();
     });
   }
 }
