@@ -121,6 +121,10 @@ const BY_REQUEST: Readonly<Record<string, Sentence>> = {
     title: 'You may not see this',
     advice: 'Your account lacks the right to read it in this cluster. Ask whoever manages access there.',
   },
+  E_AUDIT: {
+    title: 'The audit log cannot be read at the moment',
+    advice: 'Its store does not answer, or the question took too long. Try again, or ask for fewer records.',
+  },
   E_NOT_FOUND: {
     title: 'This is not there',
     advice: 'It may have been removed, replaced or renamed since you last saw it.',

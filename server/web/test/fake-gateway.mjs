@@ -54,7 +54,7 @@ export async function startFakeGateway({ port = 0, seed = 0, cluster: capCluster
   const rows = auditRows();
   /** What was typed into the pod `dies`. */
   const typed = [];
-  /** Called to let the pod `slow` go on. */
+  /** What waits for the test to say go on: the pod `slow` with its shell, `drain` and `idle` with their ends, `later` with its output. */
   let release = () => {};
   const released = new Promise((resolve) => (release = resolve));
   const violations = [];
@@ -228,6 +228,7 @@ export async function startFakeGateway({ port = 0, seed = 0, cluster: capCluster
 
     const io = {
       alive: () => !over,
+      released,
       size: () => size,
       exit: (code) => end({ exitCode: code }),
       async print(data) {
@@ -289,14 +290,13 @@ export async function startFakeGateway({ port = 0, seed = 0, cluster: capCluster
       if (name === 'killed') setTimeout(() => end({ reason: 'forced_close', detail: 'admin_kill', truncated: true }), 800);
       if (name === 'drop') setTimeout(() => ws.terminate(), 800);
       if (name === 'drain') {
-        say({ type: 'drain', secondsRemaining: 4 });
-        setTimeout(() => end({ reason: 'forced_close', detail: 'drain' }, { code: 'E_DRAIN', message: 'the gateway restarts', retryable: true }, 1001), 4000);
+        say({ type: 'drain', secondsRemaining: 10 });
+        void released.then(() => end({ reason: 'forced_close', detail: 'drain' }, { code: 'E_DRAIN', message: 'the gateway restarts', retryable: true }, 1001));
       }
       if (name === 'idle') {
-        say({ type: 'idle_warn', secondsRemaining: 6 });
-        const timer = setTimeout(() => end({ reason: 'server_idle', detail: 'idle' }, { code: 'E_IDLE', message: 'no byte for 600 s' }), 6000);
+        say({ type: 'idle_warn', secondsRemaining: 30 });
+        void released.then(() => end({ reason: 'server_idle', detail: 'idle' }, { code: 'E_IDLE', message: 'no byte for 600 s' }));
         clearIdle = () => {
-          clearTimeout(timer);
           say({ type: 'idle_clear' });
           clearIdle = () => {};
         };
@@ -309,7 +309,7 @@ export async function startFakeGateway({ port = 0, seed = 0, cluster: capCluster
     url: `http://127.0.0.1:${server.address().port}`,
     sessions,
     violations,
-    /** Lets the pod `slow` have its shell. */
+    /** Lets go on what waits for it. */
     release: () => release(),
     /** Terminal bytes handed to all sockets so far. */
     sent: () => totalSent,

@@ -2,7 +2,7 @@
 
 const PROMPT = '\x1b[1;32mdemo\x1b[0m:\x1b[1;34m/app\x1b[0m$ ';
 
-/** Speaks to `io`: `print(text | Buffer)` returns once there is room, `size()`, `exit(code)`. */
+/** Speaks to `io`: `print(text | Buffer)` returns once there is room, `size()`, `exit(code)`; what comes `later` waits for `released`. */
 export class FakeShell {
   #io;
   #line = '';
@@ -78,7 +78,7 @@ export class FakeShell {
     else if (command === 'nobracket') await print('\x1b[?2004l');
     else if (command === 'ls') await print('\x1b[1;34mbin\x1b[0m  \x1b[1;34metc\x1b[0m  README.md  \x1b[1;32mserver\x1b[0m\n');
     else if (command === 'seq') await print(Array.from({ length: Number(words[0]) }, (_, i) => `${i + 1}\n`).join(''));
-    else if (command === 'later') setTimeout(() => void this.#io.print(words[0] === 'bell' ? '\x07' : 'later\r\n'), 500);
+    else if (command === 'later') void this.#io.released.then(() => this.#io.print(words[0] === 'bell' ? '\x07' : 'later\r\n'));
     else if (command === 'yes') await this.#yes();
     else await print(`sh: ${command}: not found\n`);
     return true;

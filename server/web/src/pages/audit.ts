@@ -7,7 +7,7 @@ import { announce, duration, h, icon } from '../dom.ts';
 import { login, showCrumbs } from '../header.ts';
 import type { PageContext } from '../router.ts';
 
-const VERBS = ['pod.exec.session_start', 'pod.exec.session_end', 'pod.exec.session_denied', 'pod.exec.session_intent', 'audit.gap'];
+const VERBS = ['pod.exec.session_start', 'pod.exec.session_end', 'pod.exec.session_denied', 'pod.exec.session_intent', 'audit.gap', 'audit.checkpoint'];
 const OUTCOMES = ['success', 'denied', 'failure'];
 
 /** Time ranges one click away, in hours. */

@@ -61,7 +61,7 @@ export function lifecycle(state) {
   });
   state(
     'every code a shell can be refused with has a sentence of its own, and only passing ones are tried again',
-    { pods: Object.fromEntries(Object.entries(REFUSED).map(([code, [status]]) => [code, { refusal: [status, { error: code, message: 'in the gateway’s words' }] }])) },
+    { pods: Object.fromEntries(Object.entries(REFUSED).map(([code, [status]]) => [code, { refusal: [status, { error: code, message: 'in the gateway’s words' }, { 'Retry-After': '40' }] }])) },
     async (page, go, shot) => {
       for (const [code, [, sentence]] of Object.entries(REFUSED)) {
         await go(exec(code));

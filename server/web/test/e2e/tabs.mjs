@@ -67,11 +67,14 @@ export function tabs(state) {
     await type(page, 'echo typed-$((1+1))');
     await waitForScreen(page, (text) => /^typed-2\s*$/m.test(text), 'the focus back in the terminal');
   });
-  state('a tab behind another shows output and the bell', {}, async (page, go) => {
+  state('a tab behind another shows output and the bell', {}, async (page, go, _shot, gateway) => {
     await go(SHELL);
     await waitForOpen(page);
     await type(page, 'later echo\nlater bell');
     await page.keyboard.press('Control+Shift+D');
+    await tab(page, 'shell 2').waitFor();
+    await waitForOpen(page);
+    gateway.release();
     await page.locator('.tab.bell .tab-text', { hasText: /^shell$/ }).waitFor();
     await tab(page, /^shell$/).click();
     await page.locator('.tab.bell').waitFor({ state: 'detached' });

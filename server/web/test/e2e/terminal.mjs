@@ -85,13 +85,14 @@ export function terminals(state) {
     assert.equal(seen[2], '#000000');
     assert.equal(await page.evaluate(() => document.querySelector('.panel:not([hidden]) .terminal').terminal.options.minimumContrastRatio), 7);
   });
-  state('the bell can be seen', {}, async (page, go) => {
+  state('the bell can be seen', {}, async (page, go, _shot, gateway) => {
     await open(page, go);
     await page.evaluate(() => {
       globalThis.rings = 0;
       new MutationObserver(() => (globalThis.rings += document.querySelectorAll('.rung').length)).observe(document.querySelector('.terminal-box'), { attributes: true });
     });
     await type(page, 'later bell');
+    gateway.release();
     await page.waitForFunction(() => globalThis.rings > 0);
   });
   state('the scrollback is downloaded as text', {}, async (page, go) => {
