@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::audit_cli::{self, AuditCommand};
 use crate::config::{self, Environment, Findings};
 use crate::demo::{self, DemoFault};
 use crate::gateway::log;
@@ -39,6 +40,9 @@ enum Command {
     /// Run everything on this machine, without Kubernetes: gateway, web UI and a sandbox apiserver
     /// whose containers are processes of yours. Loopback only.
     Demo(DemoArgs),
+    /// Read the audit database: find records, check that none was changed.
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Run the gateway, configured by environment and two YAML files. The default.
     Serve,
     /// Look at the configuration of `serve` without starting it.
@@ -124,6 +128,7 @@ fn run(cli: Cli) -> Exit {
             runtime.block_on(demo::run(options))
         }
         Command::Serve => serve::run(&environment),
+        Command::Audit(command) => audit_cli::run(command, &environment),
         Command::Config(_) => Exit::Usage,
     };
     // A thread that is stuck in a blocked stdout must not keep the process.

@@ -3,8 +3,10 @@
 //! Whoever gets in has a shell on this machine. So it listens on loopback only, the printed URL
 //! carries a secret, and so does the kubeconfig.
 
+use std::fs::{self, DirBuilder};
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -14,7 +16,7 @@ use periscope_core::http::SecretValue;
 use tokio::net::TcpListener;
 
 use crate::cli::{Exit, fail};
-use crate::gateway::audit::Audit;
+use crate::gateway::audit::{Audit, AuditError, DatabaseOptions};
 use crate::gateway::identity::{Authorization, Subject, Tier};
 use crate::gateway::kube::{Credentials, Endpoint, EndpointError, KubeClient};
 use crate::gateway::login::{Authentication, DemoLogin, NoRandomness, Secret};
@@ -85,6 +87,12 @@ pub enum DemoError {
     /// There are no secrets to be had.
     #[error(transparent)]
     NoRandomness(#[from] NoRandomness),
+    /// There is no place for the audit's database.
+    #[error("cannot make a folder for the audit database: {0}")]
+    AuditDir(io::Error),
+    /// The audit did not start.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// A thread or a signal handler could not be set up.
     #[error("the system refuses a thread or signal handler: {0}")]
     System(io::Error),
@@ -98,7 +106,12 @@ pub struct Demo {
     gateway: Arc<Gateway>,
     listening: Listening,
     sandbox: Sandbox,
+    _audit_dir: AuditDir,
 }
+
+/// The folder of the audit's database, removed with the demo.
+#[derive(Debug)]
+struct AuditDir(PathBuf);
 
 const GATEWAY_FAULTS: [(&str, DemoFault); 4] = [
     ("cap-user", DemoFault::CapUser),
@@ -189,6 +202,8 @@ impl Demo {
         let registry = Registry::new(clusters.collect::<Result<_, _>>()?);
         let login = DemoLogin::new(user(), address.port())?;
         let token = login.token().clone();
+        let audit_dir = AuditDir::new()?;
+        let database = DatabaseOptions::new(audit_dir.0.join("audit.db"));
         let gateway = Gateway::new(GatewayOptions {
             registry,
             authentication: Authentication::Demo(login),
@@ -200,7 +215,7 @@ impl Demo {
                 30
             },
             drain,
-            audit: Arc::new(Audit::on_stream(audit).map_err(DemoError::System)?),
+            audit: Arc::new(Audit::start(audit, Some(database))?),
         });
         let listening =
             Listening::start(listener, Arc::clone(&gateway)).map_err(DemoError::System)?;
@@ -210,6 +225,7 @@ impl Demo {
             gateway,
             listening,
             sandbox,
+            _audit_dir: audit_dir,
         })
     }
 
@@ -239,6 +255,23 @@ impl Demo {
         let left = shutdown::drain(&self.gateway, self.listening, hurry).await;
         self.sandbox.stop().await;
         left
+    }
+}
+
+impl AuditDir {
+    fn new() -> Result<Self, DemoError> {
+        let dir = private_dir()?;
+        let made = DirBuilder::new().mode(0o700).create(&dir);
+        made.map_err(DemoError::AuditDir)?;
+        Ok(Self(dir))
+    }
+}
+
+impl Drop for AuditDir {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.0) {
+            log::warn!(error = error.to_string().as_str(); "demo.audit.left");
+        }
     }
 }
 
@@ -316,7 +349,7 @@ fn cluster(access: &ClusterAccess, faults: &[DemoFault]) -> Result<Cluster, Demo
     })
 }
 
-/// A directory nobody else has: the sandbox makes it, for this user only.
+/// A directory nobody else has, not made yet.
 fn private_dir() -> Result<PathBuf, NoRandomness> {
     let secret = Secret::random()?;
     let name: String = secret.reveal().chars().take(16).collect();

@@ -1,5 +1,6 @@
 //! The production server on tokio: the gateway, and the sandbox apiserver of `periscope demo`.
 
+mod audit_cli;
 pub mod cli;
 pub mod config;
 pub mod demo;

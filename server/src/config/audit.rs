@@ -11,6 +11,7 @@ use super::environment::{
 use super::findings::{Fault, Findings};
 use super::place::Setting;
 use super::secret::SecretText;
+use crate::gateway::audit::{AuditKey, DatabaseOptions};
 
 /// The settings of audit persistence.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +30,32 @@ pub struct AuditConfig {
     pub vacuum_interval: Setting<Duration>,
     /// The key of the chain's HMAC; without one the chain is a plain hash.
     pub key: Option<Setting<SecretText>>,
+}
+
+impl AuditConfig {
+    /// The database to open; none if no records are kept.
+    pub fn database(&self) -> Option<DatabaseOptions> {
+        self.is_enabled.value.then(|| DatabaseOptions {
+            is_required: self.is_required.value,
+            retention: Duration::from_hours(24 * u64::from(self.retention_days.value)),
+            bytes_max: u64::from(self.max_size_mib.value) * 1024 * 1024,
+            vacuum_interval: self.vacuum_interval.value,
+            key: self
+                .key
+                .as_ref()
+                .map(|key| AuditKey::new(key.value.reveal())),
+            ..DatabaseOptions::new(self.db_path.value.clone())
+        })
+    }
+}
+
+/// Where the database would be, and its key, whether or not records are kept.
+pub(crate) fn file(environment: &Environment) -> (PathBuf, Option<AuditKey>) {
+    let path = environment.get(AUDIT_DB_PATH.name);
+    (
+        path.unwrap_or(AUDIT_DB_PATH.default).into(),
+        environment.get(AUDIT_KEY.name).map(AuditKey::new),
+    )
 }
 
 /// A hundred years.

@@ -4,7 +4,7 @@
 //! where it comes from. Nothing here opens a connection, and the only files read are the two and
 //! the ones that hold secrets.
 
-mod audit;
+pub(crate) mod audit;
 mod auth;
 pub mod check;
 mod clusters;

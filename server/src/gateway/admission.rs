@@ -16,7 +16,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::Gateway;
-use super::audit::{KubernetesIdentity, Outcome, Shell};
+use super::audit::{Intent, KubernetesIdentity, Outcome, Record, Shell};
 use super::exec::Wish;
 use super::identity::Identity;
 use super::kube::{KubeError, PodPage, ResourceAttributes};
@@ -32,6 +32,9 @@ use super::sessions::{NoSlot, Slot, Target};
 
 /// How long the access review and the pod look-up may take together.
 const REVIEW_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// When to come back after the audit took too long, in seconds.
+const AUDIT_RETRY_SECONDS: u64 = 5;
 
 /// Whether a shell is wanted, or only the answer whether one could be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +55,8 @@ pub(crate) struct Admitted {
     pub(crate) command: Vec<String>,
     /// The pod's identity, if the user may see it.
     pub(crate) pod_uid: Option<String>,
+    /// What the audit holds already, where it has to.
+    pub(crate) intent: Option<Intent>,
 }
 
 /// A shell that may not, and as much as is known about the attempt for the audit.
@@ -137,6 +142,16 @@ pub(crate) async fn admit(
         slot.progress(|progress| progress.container.clone_from(&shell.container));
     }
     let pod_uid = pod.and_then(|pod| pod.uid);
+    let intent = match intend(gateway, session_id, wish, &shell).await {
+        Ok(intent) => intent,
+        Err(error) => {
+            return Err(Box::new(Refused {
+                error,
+                shell: Some(shell),
+                session_id,
+            }));
+        }
+    };
     Ok((
         Admitted {
             cluster,
@@ -145,6 +160,7 @@ pub(crate) async fn admit(
             query,
             command,
             pod_uid,
+            intent,
         },
         slot,
     ))
@@ -370,6 +386,27 @@ fn review_error(error: KubeError) -> ApiError {
         KubeError::Status(400..=402 | 405..=428 | 430..=499) => ApiError::new(ErrorCode::Internal),
         error => error.api_error(),
     }
+}
+
+/// Where the audit is required, nobody gets a shell before it is written down. A dry run has no
+/// session and writes nothing, but learns if the audit takes nothing now.
+async fn intend(
+    gateway: &Gateway,
+    session_id: Option<Uuid>,
+    wish: &Wish<'_>,
+    shell: &Shell,
+) -> Result<Option<Intent>, ApiError> {
+    let error = || ApiError::new(ErrorCode::Audit).retry_after(AUDIT_RETRY_SECONDS);
+    let Some(session_id) = session_id.filter(|_| gateway.audit.is_required()) else {
+        return if gateway.audit.is_refusing() {
+            Err(error())
+        } else {
+            Ok(None)
+        };
+    };
+    let record = Record::intent(session_id, wish.request_id, &Arc::new(shell.clone()));
+    let committed = Intent::commit(&gateway.audit, record).await;
+    committed.map(Some).map_err(|_| error())
 }
 
 fn draining(gateway: &Gateway) -> ApiError {

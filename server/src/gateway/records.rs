@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::Gateway;
 use super::admission;
-use super::audit::{End, Outcome, Record, Shell};
+use super::audit::{End, Intent, Outcome, Record, Shell};
 use super::log::now as timestamp;
 use super::registry::Cluster;
 use super::sessions::Command;
@@ -26,6 +26,8 @@ pub(crate) struct Records {
     shell: Arc<Shell>,
     /// The attempt whose verdict the breaker awaits; none once it has it.
     attempt: Option<AttemptId>,
+    /// What the audit has been told to expect; none once the start says it.
+    intent: Option<Intent>,
     start: Option<Started>,
     /// The last person who told the session to end.
     ended_by: Option<String>,
@@ -48,6 +50,7 @@ impl Records {
         request_id: Uuid,
         shell: Shell,
         attempt: AttemptId,
+        intent: Option<Intent>,
     ) -> Self {
         Self {
             gateway,
@@ -56,6 +59,7 @@ impl Records {
             request_id,
             shell: Arc::new(shell),
             attempt: Some(attempt),
+            intent,
             start: None,
             ended_by: None,
             carried: Carried::default(),
@@ -109,6 +113,9 @@ impl Records {
             transport.subprotocol(),
         );
         self.gateway.audit.record(&record);
+        if let Some(intent) = self.intent.take() {
+            intent.started();
+        }
         self.gateway
             .metrics
             .on_started(&self.cluster.name, transport);
@@ -167,6 +174,10 @@ impl Records {
                 code,
             );
             self.gateway.audit_denied(record);
+            if let Some(intent) = self.intent.take() {
+                let by = self.ended_by.take().filter(|_| is_by_order(summary.detail));
+                intent.end(outcome, summary.detail, summary.bytes_stdin, by);
+            }
         }
         self.log_end(summary);
     }

@@ -12,7 +12,7 @@ use super::login::{Credential, Login, LoginError};
 use super::metrics::Metrics;
 use super::origin::{HostError, OriginCheck};
 use super::respond::{self, ApiError, Reply};
-use super::{Gateway, assets, auth, exec, rest};
+use super::{Gateway, assets, audit, auth, exec, rest};
 
 /// Answers one request.
 pub(crate) async fn handle(gateway: Arc<Gateway>, request: Request<Incoming>) -> Reply {
@@ -34,6 +34,7 @@ pub(crate) enum Route<'a> {
     Login,
     Logout,
     Whoami,
+    Audit,
     Clusters,
     Cluster(&'a str),
     Namespaces(&'a str),
@@ -110,6 +111,7 @@ async fn route(
     match route {
         Route::Logout => auth::logout(&gateway, &login),
         Route::Whoami => Ok(rest::whoami(&gateway, &login)),
+        Route::Audit => audit::api::list(&gateway, &login, parts.uri.query()).await,
         Route::Clusters => Ok(rest::clusters(&gateway)),
         Route::Cluster(cluster) => rest::cluster(&gateway, &login, cluster).await,
         Route::Namespaces(cluster) => rest::namespaces(&gateway, &login, cluster).await,
@@ -134,6 +136,7 @@ impl<'a> Route<'a> {
             ["auth", "login"] => Self::Login,
             ["auth", "logout"] => Self::Logout,
             ["auth", "whoami"] => Self::Whoami,
+            ["audit"] => Self::Audit,
             ["clusters"] => Self::Clusters,
             ["clusters", cluster] => Self::Cluster(cluster),
             ["clusters", cluster, "namespaces"] => Self::Namespaces(cluster),

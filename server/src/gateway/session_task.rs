@@ -72,7 +72,11 @@ fn begin(
         query,
         command,
         pod_uid,
+        mut intent,
     } = admitted;
+    if let Some(intent) = &mut intent {
+        intent.expect_end();
+    }
     // This gateway's listener made the connection, so this is what hyper holds.
     let parts = upgraded
         .downcast::<TokioIo<TcpStream>>()
@@ -128,6 +132,7 @@ fn begin(
         request_id,
         shell,
         plan.attempt,
+        intent,
     );
     let place = Arc::new(Place {
         cluster,

@@ -16,7 +16,7 @@ use async_tungstenite::tungstenite::handshake::client::generate_key;
 use async_tungstenite::tungstenite::{Error, Message};
 use futures_util::StreamExt as _;
 use periscope_core::http::SecretValue;
-use periscope_server::gateway::audit::Audit;
+use periscope_server::gateway::audit::{Audit, DatabaseOptions};
 use periscope_server::gateway::identity::{Authorization, Subject, Tier};
 use periscope_server::gateway::kube::{Credentials, Endpoint, KubeClient};
 use periscope_server::gateway::login::{
@@ -53,6 +53,8 @@ pub(crate) struct Settings {
     pub(crate) peers: Vec<ClusterAccess>,
     /// The audit's stream takes nothing until the sender of this is dropped.
     pub(crate) audit_blocked_by: Option<mpsc::Receiver<()>>,
+    /// The audit's database.
+    pub(crate) database: Option<DatabaseOptions>,
 }
 
 /// How people log in.
@@ -84,6 +86,7 @@ impl Default for Settings {
             modern_at: None,
             peers: Vec::new(),
             audit_blocked_by: None,
+            database: None,
         }
     }
 }
@@ -125,6 +128,7 @@ pub(crate) struct Shell {
 impl World {
     pub(crate) async fn start(mut settings: Settings) -> Self {
         let blocked_by = settings.audit_blocked_by.take();
+        let database = settings.database.take();
         let dir = unused_dir();
         let listen = "127.0.0.1:0".parse().unwrap();
         let options = SandboxOptions {
@@ -175,7 +179,7 @@ impl World {
             written: Arc::clone(&audit),
             blocked_by,
         };
-        let sink = Audit::on_stream(Box::new(stream)).unwrap();
+        let sink = Audit::start(Box::new(stream), database).unwrap();
         let sink = Arc::new(sink);
         let gateway = Gateway::new(GatewayOptions {
             registry: Registry::new(clusters.collect()),

@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
@@ -27,6 +27,8 @@ pub(super) enum Class {
     End(Uuid),
     /// First to go when there is no room.
     Denied,
+    /// Something about the log itself: it waits if there is room, and its loss is no loss.
+    Note,
 }
 
 /// Rows that wait.
@@ -51,6 +53,7 @@ struct State<T> {
     /// Rows that were taken and not yet written.
     in_flight: usize,
     is_closed: bool,
+    is_abandoned: bool,
     is_finished: bool,
 }
 
@@ -82,6 +85,7 @@ impl<T> Queue<T> {
             lost_ever: 0,
             in_flight: 0,
             is_closed: false,
+            is_abandoned: false,
             is_finished: false,
         };
         Self {
@@ -136,6 +140,19 @@ impl<T> Queue<T> {
         self.changed.notify_all();
     }
 
+    /// Rests between two attempts to write. Returns false if nobody waits for the rows any more.
+    pub(super) fn rest(&self, pause: Duration) -> bool {
+        let until = Instant::now() + pause;
+        let mut state = self.lock();
+        loop {
+            let wait = until.saturating_duration_since(Instant::now());
+            if state.is_abandoned || wait.is_zero() {
+                return !state.is_abandoned;
+            }
+            state = recover(self.changed.wait_timeout(state, wait)).0;
+        }
+    }
+
     /// What was taken and lost since the start, and what waits.
     pub(super) fn tally(&self, sink: &'static str) -> Tally {
         let state = self.lock();
@@ -167,6 +184,7 @@ impl<T> Queue<T> {
     pub(super) fn abandon(&self) {
         let mut state = self.lock();
         state.is_closed = true;
+        state.is_abandoned = true;
         drop(state);
         self.changed.notify_all();
     }
@@ -191,6 +209,13 @@ impl<T> State<T> {
                 None => return false,
             },
             Class::Denied => self.has_room(1),
+            Class::Note => {
+                let has_room = self.has_room(1) && !self.is_finished;
+                if has_room {
+                    self.rows.push_back((class, row));
+                }
+                return has_room;
+            }
         };
         if is_taken {
             self.taken = self.taken.saturating_add(1);
@@ -263,8 +288,6 @@ fn recover<G>(result: Result<G, PoisonError<G>>) -> G {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const fn id(number: u128) -> Uuid {
@@ -317,6 +340,14 @@ mod tests {
         queue.written(0);
         assert!(queue.push(Class::Denied, 6));
         assert_eq!(written(&queue, 9), (vec![2, 6], 3));
+    }
+
+    #[test]
+    fn a_note_that_finds_no_room_is_no_loss() {
+        let queue = Queue::new(1);
+        assert!(queue.push(Class::Denied, "denied"));
+        assert!(!queue.push(Class::Note, "note"));
+        assert_eq!(written(&queue, 9), (vec!["denied"], 0));
     }
 
     #[test]
