@@ -10,9 +10,10 @@
 mod gateway_support;
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use gateway_support::{PATIENCE, Settings, World, exec_path, unused_dir};
-use periscope_server::gateway::audit::{DatabaseOptions, find, query::Filter, verify};
+use periscope_server::gateway::audit::{AuditKey, DatabaseOptions, find, query::Filter, verify};
 use periscope_server::sandbox::Fault;
 use rusqlite::Connection;
 use serde_json::{Value, json};
@@ -333,4 +334,89 @@ async fn a_drain_leaves_no_row_behind_and_counts_those_it_cannot_write() {
     let _shell = world.shell("modern", "shell", "").await;
     let left = world.drain(std::future::ready(())).await;
     assert_eq!((left.records, left.sessions), (2, 0));
+}
+
+/// Runs `periscope audit …` on a file. Returns exit code, stdout and stderr.
+fn periscope(arguments: &[&str], path: &Path, key: Option<&str>) -> (i32, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_periscope"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("PERISCOPE_") {
+            command.env_remove(name);
+        }
+    }
+    command.arg("audit").args(arguments);
+    command.env("PERISCOPE_AUDIT_DB_PATH", path);
+    if let Some(key) = key {
+        command.env("PERISCOPE_AUDIT_KEY", key);
+    }
+    let output = command.output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (
+        output.status.code().unwrap(),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+#[tokio::test]
+async fn the_command_line_verifies_and_finds_beside_a_running_gateway_and_after_it() {
+    let folder = Folder::new();
+    let mut settings = folder.settings(false);
+    settings.database.as_mut().unwrap().key = Some(AuditKey::new("a secret"));
+    let world = World::start(settings).await;
+    for cluster in ["locked", "nowhere"] {
+        world.refused(&exec_path(cluster, "shell", ""), &[]).await;
+    }
+    let mut shell = world.shell("modern", "shell", "").await;
+    shell.type_in("exit 0\n").await;
+    shell.closed().await;
+    wait_for_rows(&world, 4).await;
+    let (db, key) = (folder.db(), Some("a secret"));
+
+    let (code, stdout, _) = periscope(&["verify"], &db, key);
+    assert!(
+        code == 0 && stdout.starts_with("intact: 4 rows from 1 on"),
+        "{stdout}"
+    );
+    let lines = world.final_audit();
+    let head = lines.last().unwrap();
+    let head = format!("{}:{}", head["seq"], head["hash"].as_str().unwrap());
+    let (code, stdout, _) = periscope(&["verify", "--head", &head], &db, key);
+    assert!(code == 0 && stdout.contains(&head), "{stdout}");
+    let (code, _, stderr) = periscope(&["verify"], &db, None);
+    assert!(
+        code == 3 && stderr.contains("PERISCOPE_AUDIT_KEY"),
+        "{stderr}"
+    );
+    assert_eq!(periscope(&["verify", "--head", "4"], &db, key).0, 2);
+    let elsewhere = folder.0.join("none");
+    let elsewhere = ["verify", "--db", elsewhere.to_str().unwrap()];
+    assert_eq!(periscope(&elsewhere, &db, key).0, 3);
+
+    let (code, stdout, _) = periscope(&["query", "--verb", "pod.exec.session_denied"], &db, None);
+    let found: Vec<Value> = stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!((code, found.len()), (0, 2));
+    assert_eq!(
+        (&found[0]["cluster"], &found[1]["seq"]),
+        (&json!("nowhere"), &json!(1))
+    );
+    let (code, stdout, _) = periscope(&["query", "--format", "table", "--limit", "1"], &db, None);
+    let table: Vec<_> = stdout.lines().collect();
+    assert_eq!(
+        (code, table.len(), table[2]),
+        (0, 3, "1 of 4 rows"),
+        "{stdout}"
+    );
+    assert!(table[1].contains("process_exit"), "{stdout}");
+    assert_eq!(periscope(&["query", "--limit", "501"], &db, None).0, 2);
+    assert_eq!(periscope(&["query", "--from", "yesterday"], &db, None).0, 2);
+
+    let sql = Connection::open(&db).unwrap();
+    sql.execute("UPDATE events SET pod = 'other' WHERE seq = 3", [])
+        .unwrap();
+    let (code, stdout, _) = periscope(&["verify"], &db, key);
+    assert_eq!((code, stdout.as_str()), (1, "tampered: row 3 was edited\n"));
 }
