@@ -104,3 +104,42 @@ pub(super) fn read(environment: &Environment, findings: &mut Findings) -> Option
         key,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn database(variables: &[(&str, &str)]) -> Option<DatabaseOptions> {
+        let variables = variables
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let mut findings = Findings::default();
+        let config = read(&variables.collect(), &mut findings).unwrap();
+        assert!(findings.errors.is_empty());
+        config.database()
+    }
+
+    #[test]
+    fn the_database_is_opened_with_what_the_variables_say() {
+        assert!(database(&[]).is_none());
+        let default = database(&[("PERISCOPE_AUDIT_ENABLED", "true")]).unwrap();
+        assert_eq!(default.retention, Duration::from_hours(30 * 24));
+        assert_eq!((default.bytes_max, default.is_required), (1 << 30, false));
+        let other = database(&[
+            ("PERISCOPE_AUDIT_ENABLED", "true"),
+            ("PERISCOPE_AUDIT_REQUIRED", "true"),
+            ("PERISCOPE_AUDIT_DB_PATH", "/data/a.db"),
+            ("PERISCOPE_AUDIT_RETENTION_DAYS", "2"),
+            ("PERISCOPE_AUDIT_MAX_SIZE_MB", "3"),
+            ("PERISCOPE_AUDIT_VACUUM_INTERVAL", "5m"),
+            ("PERISCOPE_AUDIT_KEY", "a secret"),
+        ])
+        .unwrap();
+        assert!(other.is_required);
+        assert_eq!(other.path, PathBuf::from("/data/a.db"));
+        assert_eq!(other.retention, Duration::from_hours(48));
+        assert_eq!(other.bytes_max, 3 << 20);
+        assert_eq!(other.vacuum_interval, Duration::from_mins(5));
+        assert_eq!(other.key, Some(AuditKey::new("a secret")));
+    }
+}

@@ -53,15 +53,14 @@ pub(super) struct Limits {
     pub(super) bytes: u64,
 }
 
-/// Takes one step, if there is one to take. Returns whether there may be another.
+/// Takes one step, if there is one to take. Returns whether there may be another. Rows have an age
+/// only where it is told what time it is.
 pub(super) fn prune(
     database: &mut Database,
     hasher: &Hasher,
     limits: Limits,
-    now: jiff::Timestamp,
+    now: Option<jiff::Timestamp>,
 ) -> rusqlite::Result<bool> {
-    let age = i64::try_from(limits.age.as_millis()).unwrap_or(i64::MAX);
-    let oldest = now.as_millisecond().saturating_sub(age);
     let head = database.head;
     let transaction = database
         .connection
@@ -74,7 +73,10 @@ pub(super) fn prune(
         denied_through: before.map_or(0, |(checkpoint, _)| checkpoint.denied_through),
         removed: 0,
     };
-    step.take_old(oldest)?;
+    if let Some(now) = now {
+        let age = i64::try_from(limits.age.as_millis()).unwrap_or(i64::MAX);
+        step.take_old(now.as_millisecond().saturating_sub(age))?;
+    }
     if step.removed == 0 && used_bytes(&transaction)? > limits.bytes {
         step.shrink(limits.bytes)?;
     }

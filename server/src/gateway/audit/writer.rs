@@ -31,7 +31,7 @@ const COMPLAINT_INTERVAL: Duration = Duration::from_mins(1);
 /// How often the head goes to stdout.
 const HEAD_INTERVAL: Duration = Duration::from_hours(1);
 
-/// How often age and size are looked at, in any case.
+/// How often the size is looked at, in any case.
 const PRUNE_INTERVAL: Duration = Duration::from_mins(1);
 
 /// And after this share of the size that is allowed was written.
@@ -65,8 +65,10 @@ pub(super) struct Writer {
     complain_at: Instant,
     head_at: Instant,
     prune_at: Instant,
+    /// When ages are looked at: as seldom as space is given back, so that checkpoints stay few.
+    age_at: Instant,
     vacuum_at: Instant,
-    /// Bytes written since age and size were looked at.
+    /// Bytes written since the size was looked at.
     written_bytes: u64,
 }
 
@@ -101,6 +103,7 @@ impl Writer {
             complain_at: now,
             head_at: now + HEAD_INTERVAL,
             prune_at: now,
+            age_at: now,
             vacuum_at: now + vacuum_interval,
             written_bytes: 0,
         }
@@ -232,7 +235,10 @@ impl Writer {
     }
 
     fn next_chore(&self) -> Instant {
-        self.head_at.min(self.prune_at).min(self.vacuum_at)
+        self.head_at
+            .min(self.prune_at)
+            .min(self.age_at)
+            .min(self.vacuum_at)
     }
 
     fn do_chores(&mut self) {
@@ -242,14 +248,27 @@ impl Writer {
             self.tell_head();
         }
         let is_much = self.written_bytes >= self.limits.bytes / PRUNE_SHARE;
-        if now >= self.prune_at || is_much {
+        if now >= self.prune_at.min(self.age_at) || is_much {
             self.prune_at = now + PRUNE_INTERVAL;
             self.written_bytes = 0;
+            let is_age_due = now >= self.age_at;
+            if is_age_due {
+                // What fails now is tried again with the next look at the size.
+                self.age_at = self.prune_at;
+            }
             self.chore(|writer, database| {
-                let now = jiff::Timestamp::now();
-                if retention::prune(database, &writer.hasher, writer.limits, now)? {
-                    // There may be more: rows that wait come in between.
+                let now = is_age_due.then(jiff::Timestamp::now);
+                let has_more = retention::prune(database, &writer.hasher, writer.limits, now)?;
+                if has_more {
+                    // Rows that wait come in between.
                     writer.prune_at = Instant::now();
+                }
+                if is_age_due {
+                    writer.age_at = if has_more {
+                        writer.prune_at
+                    } else {
+                        Instant::now() + writer.vacuum_interval
+                    };
                 }
                 Ok(())
             });
