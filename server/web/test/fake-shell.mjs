@@ -9,6 +9,7 @@ export class FakeShell {
   #held = '';
   #pasting = false;
   #running = null;
+  #read = Promise.resolve();
 
   constructor(io, motd = '') {
     this.#io = io;
@@ -19,7 +20,13 @@ export class FakeShell {
     await this.#io.print(`${motd}\x1b[?2004h${PROMPT}`);
   }
 
-  async input(bytes) {
+  /** A message at a time, as a terminal reads: the next waits until the last is dealt with. */
+  input(bytes) {
+    this.#read = this.#read.then(() => this.#input(bytes));
+    return this.#read;
+  }
+
+  async #input(bytes) {
     const text = this.#held + bytes.toString('utf8');
     this.#held = '';
     for (let at = 0; at < text.length; at++) {

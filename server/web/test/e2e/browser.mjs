@@ -84,8 +84,11 @@ export async function type(page, line) {
 
 /** The rows and columns `stty size` reports, asked with a mark that cannot be taken for an older answer. */
 export async function sttySize(page, mark) {
-  await type(page, `echo ${mark}; stty size`.replace('; ', '\n'));
-  const pattern = new RegExp(`^${mark}\\n(?:.*\\n)*?(\\d+) (\\d+)\\s*$`, 'm');
+  // Not typed ahead: what is typed while a command writes stands in the middle of what it writes.
+  await type(page, `echo ${mark}`);
+  await waitForScreen(page, (screen) => new RegExp(`^${mark}\\s*$`, 'm').test(screen), `the mark ${mark}`);
+  await type(page, 'stty size');
+  const pattern = new RegExp(`^${mark}\\s*\\n(?:.*\\n)*?(\\d+) (\\d+)\\s*$`, 'm');
   const text = await waitForScreen(page, (screen) => pattern.test(screen), `the answer to stty size after ${mark}`);
   const [, rows, cols] = pattern.exec(text);
   return { rows: Number(rows), cols: Number(cols) };
