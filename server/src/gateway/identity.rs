@@ -183,6 +183,14 @@ impl Tier {
 }
 
 impl Identity {
+    /// The gateway itself: nobody is impersonated.
+    pub(crate) fn own() -> Self {
+        Self {
+            user: None,
+            groups: Vec::new(),
+        }
+    }
+
     /// The impersonated user; none where the gateway acts as itself.
     pub fn user(&self) -> Option<&str> {
         self.user.as_ref().map(ClaimValue::as_str)

@@ -13,6 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+use super::browser::{BrowserStream, ServerTls};
 use super::{Gateway, routes};
 
 /// Connections that speak HTTP at the same time; shells have left HTTP behind and do not count.
@@ -44,10 +45,19 @@ pub struct Listening {
 impl Listening {
     /// Starts to accept connections.
     pub fn start(listener: TcpListener, gateway: Arc<Gateway>) -> io::Result<Self> {
+        Self::start_with(listener, None, gateway)
+    }
+
+    /// Starts to accept connections, behind TLS if there is a certificate for it.
+    pub fn start_with(
+        listener: TcpListener,
+        tls: Option<ServerTls>,
+        gateway: Arc<Gateway>,
+    ) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let stop = watch::Sender::new(false);
         tokio::spawn(keep_house(Arc::clone(&gateway), stop.subscribe()));
-        let accepting = tokio::spawn(accept(listener, gateway, stop.subscribe()));
+        let accepting = tokio::spawn(accept(listener, tls, gateway, stop.subscribe()));
         Ok(Self {
             address,
             stop,
@@ -72,7 +82,12 @@ impl Listening {
     }
 }
 
-async fn accept(listener: TcpListener, gateway: Arc<Gateway>, mut stop: watch::Receiver<bool>) {
+async fn accept(
+    listener: TcpListener,
+    tls: Option<ServerTls>,
+    gateway: Arc<Gateway>,
+    mut stop: watch::Receiver<bool>,
+) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     loop {
@@ -83,7 +98,8 @@ async fn accept(listener: TcpListener, gateway: Arc<Gateway>, mut stop: watch::R
         };
         match accepted {
             Ok((stream, slot)) => {
-                let connection = serve(stream, Arc::clone(&gateway), stop.clone());
+                let (gateway, tls, stop) = (Arc::clone(&gateway), tls.clone(), stop.clone());
+                let connection = greet(stream, tls, gateway, stop);
                 connections.spawn(async move {
                     connection.await;
                     drop(slot);
@@ -113,7 +129,27 @@ async fn accept_one(
     Ok((stream, slot))
 }
 
-async fn serve(stream: TcpStream, gateway: Arc<Gateway>, mut stop: watch::Receiver<bool>) {
+/// The TLS handshake where there is one, then HTTP.
+async fn greet(
+    stream: TcpStream,
+    tls: Option<ServerTls>,
+    gateway: Arc<Gateway>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let Some(tls) = tls else {
+        return serve(BrowserStream::Plain(stream), gateway, stop).await;
+    };
+    // Who speaks no TLS, or takes too long, is not news.
+    let stream = tokio::select! {
+        () = stopped(&mut stop) => return,
+        stream = tokio::time::timeout(HEAD_TIMEOUT, tls.accept(stream)) => stream,
+    };
+    if let Ok(Ok(stream)) = stream {
+        serve(stream, gateway, stop).await;
+    }
+}
+
+async fn serve(stream: BrowserStream, gateway: Arc<Gateway>, mut stop: watch::Receiver<bool>) {
     let service = service_fn(move |request| {
         let gateway = Arc::clone(&gateway);
         async move { Ok::<_, std::convert::Infallible>(routes::handle(gateway, request).await) }

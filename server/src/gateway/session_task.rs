@@ -2,7 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -15,12 +15,12 @@ use periscope_core::session::{
     Transport,
 };
 use periscope_runtime_tokio::{Socket, TokioClock};
-use tokio::net::TcpStream;
 use uuid::Uuid;
 
 use super::Gateway;
 use super::admission::Admitted;
-use super::kube::{ConnectError, KubeError};
+use super::browser::BrowserStream;
+use super::kube::{ConnectError, Generation, KubeError};
 use super::login::random;
 use super::records::Records;
 use super::registry::Cluster;
@@ -30,7 +30,7 @@ use super::upstream::{Upstream, upstream};
 /// How long the apiserver may take to say whether the pod still exists.
 const POD_CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
-type BrowserSocket = Socket<TcpStream>;
+type BrowserSocket = Socket<BrowserStream>;
 type SessionDriver = Driver<BrowserSocket, Upstream, TokioClock>;
 type Pending<T> = Option<Pin<Box<dyn Future<Output = T> + Send>>>;
 type DialResult = Result<(Upstream, Dialed), DialFailure>;
@@ -79,7 +79,7 @@ fn begin(
     }
     // This gateway's listener made the connection, so this is what hyper holds.
     let parts = upgraded
-        .downcast::<TokioIo<TcpStream>>()
+        .downcast::<TokioIo<BrowserStream>>()
         .map_err(|_| "foreign connection type".to_owned())?;
     let seed: [u8; 32] = random().map_err(|error| error.to_string())?;
     let sessions = Arc::clone(slot.sessions());
@@ -140,6 +140,7 @@ fn begin(
         namespace,
         pod,
         session_id: slot.id(),
+        used: Mutex::new(None),
     });
     Ok(Task {
         driver,
@@ -171,6 +172,8 @@ struct Place {
     namespace: String,
     pod: String,
     session_id: Uuid,
+    /// The credentials of the last dial: what a 401 to it was about.
+    used: Mutex<Option<Generation>>,
 }
 
 impl Task {
@@ -227,10 +230,9 @@ impl Task {
         }
     }
 
-    fn start_dial(&mut self, _dial: Dial) {
-        // Credentials are read anew for every dial, so fresh ones need no other way.
+    fn start_dial(&mut self, dial: Dial) {
         let place = Arc::clone(&self.place);
-        self.dial = Some(Box::pin(async move { place.dial().await }));
+        self.dial = Some(Box::pin(async move { place.dial(dial).await }));
     }
 
     fn start_pod_check(&mut self) {
@@ -240,14 +242,19 @@ impl Task {
 }
 
 impl Place {
-    async fn dial(&self) -> DialResult {
+    async fn dial(&self, dial: Dial) -> DialResult {
         let kube = &self.cluster.kube;
-        let authorization = kube
-            .authorization()
-            .await
-            .map_err(|_| DialFailure::Credentials)?;
+        let used = *super::lock(&self.used);
+        let rejected = used.filter(|_| dial.fresh_credentials);
+        let access = kube.access(rejected).await.map_err(dial_failure)?;
+        *super::lock(&self.used) = Some(access.generation());
+        let authorization = access.authorization();
+        let authorization = authorization.map_err(|_| DialFailure::Credentials)?;
         let checked = |value: &str| SecretValue::new(value).map_err(|_| DialFailure::Credentials);
-        let mut headers: Vec<_> = authorization.into_iter().collect();
+        let mut headers: Vec<_> = authorization
+            .map(|value| ("Authorization".to_owned(), value))
+            .into_iter()
+            .collect();
         headers.extend(
             self.identity
                 .headers()
@@ -258,17 +265,14 @@ impl Place {
             checked(&self.session_id.to_string())?,
         ));
         headers.push(("User-Agent".to_owned(), checked(super::kube::USER_AGENT)?));
-        let endpoint = kube.endpoint();
+        let endpoint = &access.endpoint;
         let dialed = Dialed {
             host: endpoint.authority(),
             path_prefix: endpoint.path_prefix.clone(),
             headers,
         };
-        let socket = endpoint.connect_tcp().await.map_err(|error| match error {
-            ConnectError::Dns => DialFailure::Dns,
-            ConnectError::Tcp => DialFailure::Tcp,
-            ConnectError::Tls => DialFailure::Tls,
-        })?;
+        let socket = endpoint.connect_tcp().await;
+        let socket = socket.map_err(|error| dial_failure(KubeError::Connect(error)))?;
         let upstream = upstream(socket, endpoint).map_err(|_| DialFailure::Tls)?;
         Ok((upstream, dialed))
     }
@@ -303,6 +307,16 @@ async fn advance(driver: &mut SessionDriver, records: &mut Records, live: &Live)
         turn
     })
     .await
+}
+
+/// What a session is told about a dial that did not come about.
+fn dial_failure(error: KubeError) -> DialFailure {
+    match error {
+        KubeError::Connect(ConnectError::Dns) => DialFailure::Dns,
+        KubeError::Connect(ConnectError::Tcp) => DialFailure::Tcp,
+        KubeError::Connect(ConnectError::Tls) => DialFailure::Tls,
+        _ => DialFailure::Credentials,
+    }
 }
 
 /// The result of what runs, once; never, if nothing does.

@@ -10,13 +10,14 @@ use std::time::Duration;
 use http::Uri;
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+
+use super::trust::{ClientCertificate, Trust, TrustAnyone};
 
 /// How long one address of a name may take before the next is tried.
 const ADDRESS_TIMEOUT: Duration = Duration::from_secs(4);
@@ -32,6 +33,8 @@ pub struct Endpoint {
     pub path_prefix: String,
     /// TLS with the name the certificate must carry; none for plain HTTP.
     pub tls: Option<Tls>,
+    /// TLS without a look at who the peer is: its certificate is not checked.
+    pub is_unverified: bool,
 }
 
 /// TLS towards an apiserver. ALPN offers HTTP/1.1 only: an upgrade does not exist in HTTP/2.
@@ -66,6 +69,12 @@ pub enum EndpointError {
     /// No certificate, or one that cannot be read.
     #[error("the cluster's certificate authority cannot be read")]
     Authority,
+    /// A client certificate or key that cannot be read, or that do not belong together.
+    #[error("the client certificate or its key cannot be used")]
+    Certificate,
+    /// This machine has no certificate authorities.
+    #[error("this machine has no certificate authorities, and the cluster names none")]
+    NoSystemRoots,
     /// A token that cannot be a header value.
     #[error("the cluster's token cannot be sent")]
     Token,
@@ -77,6 +86,22 @@ pub enum EndpointError {
 impl Endpoint {
     /// The apiserver at a URL, trusted if one of the authorities (PEM) vouches for it.
     pub fn new(server: &str, authorities: &[u8]) -> Result<Self, EndpointError> {
+        Self::with_trust(
+            server,
+            &Trust::Authorities(authorities.to_vec()),
+            None,
+            None,
+        )
+    }
+
+    /// A server at a URL. `certificate` is what we prove ourselves with, `name` is the one its own
+    /// certificate must carry where that is not the URL's.
+    pub fn with_trust(
+        server: &str,
+        trust: &Trust,
+        certificate: Option<&ClientCertificate>,
+        name: Option<&str>,
+    ) -> Result<Self, EndpointError> {
         let url: Uri = server.parse().map_err(|_| EndpointError::Url)?;
         let host = url
             .host()
@@ -89,7 +114,7 @@ impl Endpoint {
             _ => return Err(EndpointError::Url),
         };
         let tls = if is_https {
-            Some(Tls::new(host, authorities)?)
+            Some(Tls::new(name.unwrap_or(host), trust, certificate)?)
         } else {
             None
         };
@@ -98,6 +123,7 @@ impl Endpoint {
             port: url.port_u16().unwrap_or(if is_https { 443 } else { 80 }),
             path_prefix: url.path().trim_end_matches('/').to_owned(),
             tls,
+            is_unverified: is_https && matches!(trust, Trust::Anyone),
         })
     }
 
@@ -151,23 +177,30 @@ impl Endpoint {
 }
 
 impl Tls {
-    fn new(host: &str, authorities: &[u8]) -> Result<Self, EndpointError> {
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(authorities) {
-            let certificate = certificate.map_err(|_| EndpointError::Authority)?;
-            roots
-                .add(certificate)
-                .map_err(|_| EndpointError::Authority)?;
-        }
-        if roots.is_empty() {
-            return Err(EndpointError::Authority);
-        }
+    fn new(
+        host: &str,
+        trust: &Trust,
+        certificate: Option<&ClientCertificate>,
+    ) -> Result<Self, EndpointError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider);
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider));
         let builder = builder
             .with_safe_default_protocol_versions()
             .map_err(|_| EndpointError::Tls)?;
-        let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+        let builder = match trust.roots()? {
+            Some(roots) => builder.with_root_certificates(roots),
+            None => builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(TrustAnyone(provider))),
+        };
+        let mut config = match certificate {
+            Some(certificate) => {
+                let (chain, key) = certificate.parse()?;
+                let config = builder.with_client_auth_cert(chain, key);
+                config.map_err(|_| EndpointError::Certificate)?
+            }
+            None => builder.with_no_client_auth(),
+        };
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         let server_name = ServerName::try_from(host.to_owned()).map_err(|_| EndpointError::Url)?;
         Ok(Self {
@@ -260,6 +293,7 @@ mod tests {
             port: 6443,
             path_prefix: String::new(),
             tls: None,
+            is_unverified: false,
         };
         assert_eq!(endpoint.authority(), "[::1]:6443");
         endpoint.port = 80;

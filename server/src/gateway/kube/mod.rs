@@ -1,11 +1,16 @@
 //! The gateway as a client of an apiserver's REST API: few requests, each as the user, each with a
 //! deadline and a cap on what it reads.
 
+mod cache;
 mod connect;
+mod credentials;
+pub mod in_cluster;
+pub mod kubeconfig;
 mod objects;
+mod plugin;
+mod trust;
 
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,12 +19,13 @@ use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use periscope_core::code::ErrorCode;
-use periscope_core::http::SecretValue;
 use serde::de::DeserializeOwned;
 
 use connect::Connector;
 pub use connect::{ConnectError, Endpoint, EndpointError, Tls};
+pub use credentials::{Access, Credentials, Generation, Source};
 pub use objects::{Container, ContainerKind, Namespace, Pod, PodPage, ResourceAttributes, Review};
+pub use trust::{ClientCertificate, Trust};
 
 use super::identity::Identity;
 use super::respond::ApiError;
@@ -45,21 +51,14 @@ const PAGES_MAX: usize = 20;
 /// A client for one apiserver.
 #[derive(Clone, Debug)]
 pub struct KubeClient {
-    endpoint: Arc<Endpoint>,
-    credentials: Credentials,
-    http: Client<Connector, Full<Bytes>>,
+    source: Arc<Source>,
+    /// The pool of the endpoint that is in use: another one, or another client certificate, must
+    /// not meet the connections of the last.
+    pool: Arc<Mutex<Option<PoolOf>>>,
 }
 
-/// What the gateway proves itself with.
-#[derive(Clone)]
-pub enum Credentials {
-    /// A fixed bearer token.
-    Token(SecretValue),
-    /// A file that holds the current bearer token; whoever rotates it writes a new one there.
-    TokenFile(PathBuf),
-    /// Nothing beyond the TLS client certificate, if there is one.
-    None,
-}
+type PoolOf = (Arc<Endpoint>, Pool);
+type Pool = Client<Connector, Full<Bytes>>;
 
 /// Why a request has no result. Never holds a peer's text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -90,22 +89,29 @@ pub enum KubeError {
 impl KubeClient {
     /// A client that connects when it is first used.
     pub fn new(endpoint: Endpoint, credentials: Credentials) -> Self {
-        let endpoint = Arc::new(endpoint);
-        let http = Client::builder(TokioExecutor::new())
-            .pool_idle_timeout(Duration::from_mins(1))
-            .pool_max_idle_per_host(8)
-            .pool_timer(TokioTimer::new())
-            .build(Connector(Arc::clone(&endpoint)));
-        Self {
-            endpoint,
+        Self::from_source(Source::Fixed {
+            endpoint: Arc::new(endpoint),
             credentials,
-            http,
+        })
+    }
+
+    /// A client that asks `source` where the apiserver is and how to get in.
+    pub fn from_source(source: Source) -> Self {
+        Self {
+            source: Arc::new(source),
+            pool: Arc::default(),
         }
     }
 
-    /// Where the apiserver is.
-    pub fn endpoint(&self) -> &Endpoint {
-        &self.endpoint
+    /// Where the apiserver is and how to get in, now. `rejected` is what the apiserver answered 401
+    /// to: it is not handed out again if something else can be had.
+    pub async fn access(&self, rejected: Option<Generation>) -> Result<Access, KubeError> {
+        self.source.access(rejected).await
+    }
+
+    /// Whether the apiserver's certificate is not checked.
+    pub fn is_unverified(&self) -> bool {
+        self.source.is_unverified()
     }
 
     /// The apiserver's version, such as `v1.36.2`.
@@ -170,18 +176,6 @@ impl KubeClient {
         Ok(answer.status)
     }
 
-    /// The gateway's own Authorization header for a handshake of the core.
-    pub async fn authorization(&self) -> Result<Option<(String, SecretValue)>, KubeError> {
-        let Some(token) = self.credentials.token().await? else {
-            return Ok(None);
-        };
-        let value = SecretValue::new(&format!("Bearer {}", token.as_str()));
-        Ok(Some((
-            "Authorization".to_owned(),
-            value.map_err(|_| KubeError::Credentials)?,
-        )))
-    }
-
     async fn get<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -240,15 +234,17 @@ impl KubeClient {
         bytes_max: usize,
     ) -> Result<Bytes, KubeError> {
         let both = async {
+            let access = self.access(None).await?;
+            let generation = access.generation();
             let first = self
-                .attempt(&method, path, body.clone(), identity, bytes_max)
+                .attempt(access, &method, path, body.clone(), identity, bytes_max)
                 .await;
-            match first {
-                Err(KubeError::Status(401)) if self.credentials.can_change() => {
-                    self.attempt(&method, path, body, identity, bytes_max).await
-                }
-                other => other,
+            if first != Err(KubeError::Status(401)) || !self.source.can_change() {
+                return first;
             }
+            let access = self.access(Some(generation)).await?;
+            self.attempt(access, &method, path, body, identity, bytes_max)
+                .await
         };
         tokio::time::timeout(REQUEST_TIMEOUT, both)
             .await
@@ -257,6 +253,7 @@ impl KubeClient {
 
     async fn attempt(
         &self,
+        access: Access,
         method: &Method,
         path: &str,
         body: Bytes,
@@ -266,8 +263,8 @@ impl KubeClient {
         // The scheme only keys the pool: TLS is the connector's business.
         let uri = format!(
             "http://{}{}{path}",
-            self.endpoint.authority(),
-            self.endpoint.path_prefix
+            access.endpoint.authority(),
+            access.endpoint.path_prefix
         );
         let mut request = Request::builder().method(method).uri(uri);
         request = request.header(header::ACCEPT, "application/json");
@@ -278,15 +275,15 @@ impl KubeClient {
         let mut request = request
             .body(Full::new(body))
             .map_err(|_| KubeError::Broken)?;
-        if let Some(token) = self.credentials.token().await? {
-            let value = HeaderValue::from_str(&format!("Bearer {}", token.as_str()));
+        if let Some(authorization) = access.authorization()? {
+            let value = HeaderValue::from_str(authorization.as_str());
             let mut value = value.map_err(|_| KubeError::Credentials)?;
             value.set_sensitive(true);
             request.headers_mut().insert(header::AUTHORIZATION, value);
         }
         identity.apply(request.headers_mut());
         let answer = self
-            .http
+            .pool_of(&access.endpoint)
             .request(request)
             .await
             .map_err(|error| request_error(&error))?;
@@ -306,37 +303,22 @@ impl KubeClient {
             Err(status_error(status, &body))
         }
     }
-}
 
-impl Credentials {
-    async fn token(&self) -> Result<Option<SecretValue>, KubeError> {
-        match self {
-            Self::None => Ok(None),
-            Self::Token(token) => Ok(Some(token.clone())),
-            Self::TokenFile(path) => {
-                let text = tokio::fs::read_to_string(path)
-                    .await
-                    .map_err(|_| KubeError::Credentials)?;
-                SecretValue::new(text.trim())
-                    .map(Some)
-                    .map_err(|_| KubeError::Credentials)
+    /// The pool of this endpoint, a new one if it is not that of the last request.
+    fn pool_of(&self, endpoint: &Arc<Endpoint>) -> Pool {
+        let mut pool = super::lock(&self.pool);
+        match pool.as_ref() {
+            Some((of, pool)) if Arc::ptr_eq(of, endpoint) => pool.clone(),
+            _ => {
+                let new = Client::builder(TokioExecutor::new())
+                    .pool_idle_timeout(Duration::from_mins(1))
+                    .pool_max_idle_per_host(8)
+                    .pool_timer(TokioTimer::new())
+                    .build(Connector(Arc::clone(endpoint)));
+                *pool = Some((Arc::clone(endpoint), new.clone()));
+                new
             }
         }
-    }
-
-    /// Whether reading them again can give others.
-    pub fn can_change(&self) -> bool {
-        matches!(self, Self::TokenFile(_))
-    }
-}
-
-impl std::fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Token(_) => "Token([redacted])",
-            Self::TokenFile(_) => "TokenFile",
-            Self::None => "None",
-        })
     }
 }
 
@@ -387,3 +369,6 @@ fn request_error(error: &hyper_util::client::legacy::Error) -> KubeError {
     }
     KubeError::Broken
 }
+
+#[cfg(test)]
+mod tests;

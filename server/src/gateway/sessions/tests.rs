@@ -11,6 +11,7 @@ fn cluster(name: &str, per_user: u32, total: u32) -> Cluster {
         port: 1,
         path_prefix: String::new(),
         tls: None,
+        is_unverified: false,
     };
     Cluster {
         name: name.to_owned(),
