@@ -127,7 +127,7 @@ fn run(cli: Cli) -> Exit {
             };
             runtime.block_on(demo::run(options))
         }
-        Command::Serve => serve::run(&environment),
+        Command::Serve => runtime.block_on(serve::run(&environment)),
         Command::Audit(command) => audit_cli::run(command, &environment),
         Command::Config(_) => Exit::Usage,
     };

@@ -1,14 +1,260 @@
 //! `periscope serve`: the production server.
 
-use crate::cli::{Exit, fail, refuse};
-use crate::config::{self, Environment};
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-/// Says what is missing. Nothing may look as if it served while nobody can log in.
-pub(crate) fn run(environment: &Environment) -> Exit {
+use tokio::net::TcpListener;
+
+use crate::cli::{Exit, fail, refuse};
+use crate::config::{
+    self, AuditConfig, AuthMode, BackendConfig, ClusterConfig, Environment, Findings, Settings,
+    TlsFiles,
+};
+use crate::gateway::audit::{Audit, AuditError};
+use crate::gateway::identity::Authorization;
+use crate::gateway::kube::in_cluster::{self, InClusterError};
+use crate::gateway::kube::kubeconfig::{self, KubeconfigError};
+use crate::gateway::kube::{KubeClient, Source};
+use crate::gateway::login::{Authentication, OidcSetupError};
+use crate::gateway::origin::{Hosts, Origins, PublicUrl};
+use crate::gateway::registry::{Backend, Cluster, Registry};
+use crate::gateway::shutdown::{self, Left};
+use crate::gateway::{Gateway, GatewayOptions, Listening, ServerTls, ServerTlsError, probe};
+use crate::signals::Leave;
+
+/// Why a server did not start.
+#[derive(Debug, thiserror::Error)]
+enum ServeError {
+    #[error("cluster {cluster}: {}: {error}", path.display())]
+    Kubeconfig {
+        cluster: String,
+        path: PathBuf,
+        error: KubeconfigError,
+    },
+    #[error("cluster {cluster}: {error}")]
+    InCluster {
+        cluster: String,
+        error: InClusterError,
+    },
+    #[error("{} cannot be read: {error}", path.display())]
+    Certificate { path: PathBuf, error: io::Error },
+    #[error("{} and its key: {error}", cert.display())]
+    Tls {
+        cert: PathBuf,
+        error: ServerTlsError,
+    },
+    #[error("login: {0}")]
+    Login(#[from] OidcSetupError),
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    /// A setting that this build cannot honour.
+    #[error("{0}")]
+    NotBuilt(&'static str),
+    #[error("cannot listen on {address}: {error}")]
+    Listen {
+        address: SocketAddr,
+        error: io::Error,
+    },
+    #[error("the system refuses a thread or signal handler: {0}")]
+    System(io::Error),
+}
+
+/// Runs the server until a signal asks it to leave.
+pub(crate) async fn run(environment: &Environment) -> Exit {
     let (settings, findings) = config::load(environment, &config::Disk);
-    if settings.is_none() {
+    warn(&findings);
+    let Some(settings) = settings else {
         return refuse(&findings);
+    };
+    let mut leave = match Leave::new() {
+        Ok(leave) => leave,
+        Err(error) => return fail(Exit::Failure, &ServeError::System(error)),
+    };
+    let server = match Server::start(&settings, environment).await {
+        Ok(server) => server,
+        Err(error) => return fail(error.exit(), &error),
+    };
+    leave.asked().await;
+    let left = shutdown::drain(&server.gateway, server.listening, leave.asked()).await;
+    if left == Left::default() {
+        Exit::Good
+    } else {
+        Exit::Failure
     }
-    let reason = "this build serves the sandbox only (`periscope demo`); login and cluster backends of `serve` are not part of it yet";
-    fail(Exit::Configuration, &reason)
+}
+
+/// Each warning of the configuration as a line, at every start.
+fn warn(findings: &Findings) {
+    for warning in &findings.warnings {
+        log::warn!(what = warning.to_string().as_str(); "config.warning");
+    }
+}
+
+/// A server that listens.
+struct Server {
+    gateway: Arc<Gateway>,
+    listening: Listening,
+}
+
+impl Server {
+    async fn start(settings: &Settings, environment: &Environment) -> Result<Self, ServeError> {
+        let registry = registry(&settings.clusters, environment)?;
+        let clusters = registry.clone();
+        let authorization = settings.auth.authorization.mode.value.clone();
+        if authorization == Authorization::Shared {
+            log::warn!(
+                what = "authorization mode shared: everybody acts with the gateway's own rights, and clusters' audit logs name nobody else";
+                "security.shared_identity"
+            );
+        }
+        let tls = settings.tls.as_ref().map(server_tls).transpose()?;
+        let audit = audit(&settings.audit).await?;
+        let address = settings.listen.value;
+        let bound = TcpListener::bind(address).await;
+        let listener = bound.map_err(|error| ServeError::Listen { address, error })?;
+        let address = listener.local_addr().map_err(ServeError::System)?;
+        let public_url = public_url(settings, address);
+        let (mode, auth) = (settings.auth_mode.value, &settings.auth);
+        let gateway = Gateway::new(GatewayOptions {
+            registry,
+            authentication: Authentication::configured(mode, auth, &public_url)?,
+            authorization,
+            origins: origins(settings, public_url),
+            exec_opens_per_minute: settings.opens_per_minute.value,
+            drain: settings.process.drain.value,
+            audit,
+        });
+        if settings.probe_on_boot.value {
+            probe::warm(&clusters).await;
+        }
+        let listening = Listening::start_with(listener, tls, Arc::clone(&gateway));
+        let listening = listening.map_err(ServeError::System)?;
+        log::info!(
+            address = address.to_string().as_str(),
+            auth_mode = settings.auth_mode.value.as_str(),
+            clusters = settings.clusters.len() as u64;
+            "serve.listening"
+        );
+        Ok(Self { gateway, listening })
+    }
+}
+
+/// Where audit records go. Waits while another process has the database.
+async fn audit(settings: &AuditConfig) -> Result<Arc<Audit>, ServeError> {
+    let database = settings.database();
+    let start = move || Audit::start(Box::new(io::stdout()), database);
+    let started = tokio::task::spawn_blocking(start).await;
+    let started = started.map_err(|error| ServeError::System(io::Error::other(error)))?;
+    Ok(Arc::new(started?))
+}
+
+/// The origin browsers use: what was configured, or the listener's own.
+fn public_url(settings: &Settings, address: SocketAddr) -> PublicUrl {
+    if let Some(url) = &settings.public_url {
+        return url.value.clone();
+    }
+    let scheme = if settings.tls.is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    let own = PublicUrl::parse(&format!("{scheme}://{address}"));
+    own.unwrap_or_else(|| PublicUrl::of_listener(address))
+}
+
+/// Which names and pages are answered.
+fn origins(settings: &Settings, public_url: PublicUrl) -> Origins {
+    let hosts = match settings.auth_mode.value {
+        AuthMode::Dev => Hosts::Loopback,
+        AuthMode::Oidc => Hosts::Public,
+    };
+    let allowed = settings.dev_allow_origins.value.clone();
+    Origins::new(public_url, hosts, allowed)
+}
+
+fn registry(clusters: &[ClusterConfig], environment: &Environment) -> Result<Registry, ServeError> {
+    let clusters = clusters.iter().map(|config| cluster(config, environment));
+    Ok(Registry::new(clusters.collect::<Result<_, _>>()?))
+}
+
+fn cluster(config: &ClusterConfig, environment: &Environment) -> Result<Cluster, ServeError> {
+    let name = config.name.value.clone();
+    let (backend, source) = match &config.backend.value {
+        BackendConfig::Kubeconfig { path, context } => {
+            let source = kubeconfig::read(path, context.as_deref()).map_err(|error| {
+                ServeError::Kubeconfig {
+                    cluster: name.clone(),
+                    path: path.clone(),
+                    error,
+                }
+            })?;
+            (Backend::Kubeconfig, source)
+        }
+        BackendConfig::InCluster => (Backend::InCluster, in_cluster(&name, environment)?),
+        BackendConfig::Eks(_) => {
+            return Err(ServeError::NotBuilt(
+                "the backend eks is not part of this build yet",
+            ));
+        }
+    };
+    let kube = KubeClient::from_source(source);
+    if kube.is_unverified() {
+        log::warn!(
+            cluster = name.as_str(),
+            what = "insecure-skip-tls-verify: whoever is on the way to this apiserver can read and change everything";
+            "security.tls_not_verified"
+        );
+    }
+    let text = |setting: &Option<config::Setting<String>>| {
+        setting.as_ref().map(|setting| setting.value.clone())
+    };
+    Ok(Cluster {
+        name,
+        backend,
+        region: text(&config.region),
+        arn: text(&config.arn),
+        environment: text(&config.environment),
+        tags: config.tags.as_ref().map(|tags| tags.value.clone()),
+        exec: config.exec.settings(),
+        kube,
+    })
+}
+
+fn in_cluster(cluster: &str, environment: &Environment) -> Result<Source, ServeError> {
+    let (host, port) = (
+        environment.get("KUBERNETES_SERVICE_HOST"),
+        environment.get("KUBERNETES_SERVICE_PORT"),
+    );
+    let source = in_cluster::source(host, port, Path::new(in_cluster::ACCOUNT_DIR));
+    source.map_err(|error| ServeError::InCluster {
+        cluster: cluster.to_owned(),
+        error,
+    })
+}
+
+fn server_tls(tls: &TlsFiles) -> Result<ServerTls, ServeError> {
+    let read = |path: &PathBuf| {
+        std::fs::read(path).map_err(|error| ServeError::Certificate {
+            path: path.clone(),
+            error,
+        })
+    };
+    let (chain, key) = (read(&tls.cert.value)?, read(&tls.key.value)?);
+    ServerTls::new(&chain, &key).map_err(|error| ServeError::Tls {
+        cert: tls.cert.value.clone(),
+        error,
+    })
+}
+
+impl ServeError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Listen { .. } | Self::System(_) | Self::Audit(AuditError::Thread(_)) => {
+                Exit::Failure
+            }
+            _ => Exit::Configuration,
+        }
+    }
 }

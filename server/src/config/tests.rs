@@ -638,3 +638,42 @@ fn authorization_says_what_its_words_mean() {
         );
     }
 }
+
+/// The rows of a table of the page: the cells of each, without their backticks.
+fn rows(page: &str, below: &str) -> Vec<Vec<String>> {
+    let table = page.split(below).nth(1).unwrap();
+    let lines = table.lines().skip_while(|line| !line.starts_with("|---"));
+    let rows = lines.skip(1).take_while(|line| line.starts_with('|'));
+    let cells = |line: &str| {
+        let cells = line.trim_matches('|').split(" | ");
+        let cells = cells.map(|cell| cell.trim().trim_matches('`').to_owned());
+        cells.collect()
+    };
+    rows.map(cells).collect()
+}
+
+#[test]
+fn the_page_lists_every_variable_with_its_default() {
+    let page = include_str!("../../../docs/environment-variables.md");
+    let listed = rows(page, "## Variables");
+    let listed: Vec<_> = listed
+        .iter()
+        .map(|row| match row.as_slice() {
+            [name, default, _] => (name.as_str(), default.as_str()),
+            // An empty cell has no blanks around it that the split could find.
+            [name, _] => (name.as_str(), ""),
+            _ => panic!("{row:?}"),
+        })
+        .collect();
+    let known: Vec<_> = VARIABLES
+        .iter()
+        .map(|variable| (variable.name, variable.default))
+        .collect();
+    assert_eq!(listed, known);
+    let old = rows(page, "**Not honoured.**");
+    let old: Vec<_> = old
+        .iter()
+        .map(|row| (row[0].as_str(), row[1].as_str()))
+        .collect();
+    assert_eq!(old, NOT_HONOURED);
+}
