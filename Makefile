@@ -95,7 +95,7 @@ e2e-ui: $(WEB)/dist/index.html ## every state of the web UI in Chromium, against
 	chromium=$$(tools/need-chromium.sh); cd $(WEB) && env -u PERISCOPE_URL PERISCOPE_CHROMIUM="$$chromium" npm run e2e
 
 .PHONY: e2e
-e2e: build ## the same journey through the real program, `periscope demo`, in Chromium
+e2e: build ## the journey and the terminal's promises through the real program, `periscope demo`, in Chromium
 	chromium=$$(tools/need-chromium.sh); cd $(WEB) && PERISCOPE_CHROMIUM="$$chromium" $(CURDIR)/tools/with-demo.sh $(PROGRAM) npm run e2e
 
 $(WEB)/dist/index.html: $(WEB)/node_modules/.ready $(shell find $(WEB)/src $(WEB)/public -type f) $(WEB)/index.html $(WEB)/vite.config.ts

@@ -141,6 +141,10 @@ pub struct Sandbox {
 
 impl Sandbox {
     /// Starts the clusters and writes the kubeconfig. Must run inside a tokio runtime.
+    #[expect(
+        clippy::unused_async,
+        reason = "a start is awaited, whatever it has to do today"
+    )]
     pub async fn start(options: SandboxOptions) -> Result<Self, Error> {
         if !options.listen.ip().is_loopback() {
             return Err(Error::NotLoopback(options.listen));
@@ -160,7 +164,7 @@ impl Sandbox {
             } else {
                 Vec::new()
             };
-            let listener = Listener::bind(address, faults.contains(&Fault::Unreachable)).await?;
+            let listener = Listener::bind(address, faults.contains(&Fault::Unreachable))?;
             let bound = listener.address();
             if address.port() != 0 {
                 let next = address
@@ -249,6 +253,13 @@ fn random_token() -> Result<String, Error> {
     Ok(URL_SAFE_NO_PAD.encode(bytes))
 }
 
+/// What the kernel may hold of a connection's output. Over a network the distance bounds it; on loopback it
+/// would grow to megabytes, which a page has to draw after Ctrl-C.
+const SEND_BUFFER_BYTES: u32 = 256 * 1024;
+
+/// Connections that may wait to be accepted.
+const BACKLOG: u32 = 1024;
+
 /// A bound port.
 #[derive(Debug)]
 enum Listener {
@@ -264,14 +275,14 @@ enum Listener {
 }
 
 impl Listener {
-    async fn bind(address: SocketAddr, closed: bool) -> Result<Self, Error> {
+    fn bind(address: SocketAddr, closed: bool) -> Result<Self, Error> {
         let refused = |error| Error::Listen { address, error };
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4(),
+            SocketAddr::V6(_) => TcpSocket::new_v6(),
+        };
+        let socket = socket.map_err(refused)?;
         if closed {
-            let socket = match address {
-                SocketAddr::V4(_) => TcpSocket::new_v4(),
-                SocketAddr::V6(_) => TcpSocket::new_v6(),
-            };
-            let socket = socket.map_err(refused)?;
             socket.bind(address).map_err(refused)?;
             let address = socket.local_addr().map_err(refused)?;
             return Ok(Self::Closed {
@@ -279,7 +290,11 @@ impl Listener {
                 address,
             });
         }
-        let listener = TcpListener::bind(address).await.map_err(refused)?;
+        socket.set_reuseaddr(true).map_err(refused)?;
+        // Connections inherit it. A system that refuses the size still listens, with its own.
+        drop(socket.set_send_buffer_size(SEND_BUFFER_BYTES));
+        socket.bind(address).map_err(refused)?;
+        let listener = socket.listen(BACKLOG).map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
         Ok(Self::Open { listener, address })
     }
