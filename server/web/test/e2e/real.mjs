@@ -194,10 +194,21 @@ export function real(suite, browser, url, shoot) {
     await page.locator('.end-banner').getByText('E_EXEC_DISABLED').waitFor();
   });
 
-  test('the audit page tells the records, or that none are kept', {}, async (page, go) => {
+  test('the audit page tells of the shell just opened, or that no records are kept', {}, async (page, go) => {
     const kept = (await page.evaluate(async () => (await fetch('/api/audit?limit=1')).status)) === 200;
-    await go('/audit');
-    if (kept) await page.locator('.audit tbody tr').first().waitFor();
-    else await page.getByText('The audit log is not kept here').waitFor();
+    if (!kept) {
+      await go('/audit');
+      await page.getByText('The audit log is not kept here').waitFor();
+      return;
+    }
+    await open(page, go, 'sidecar');
+    const records = () => page.evaluate(async () => (await (await fetch('/api/audit?verb=pod.exec.session_start&pod=sidecar')).json()).items.length);
+    await until(async () => (await records()) > 0, 'the record of the start');
+    await page.getByRole('link', { name: 'Audit' }).click();
+    await page.getByRole('row', { name: /session_start.*sidecar/ }).first().waitFor();
+    await page.getByText('You see everybody’s records').waitFor();
+    await shoot(page, 'real-audit');
+    await page.getByRole('link', { name: 'Session', exact: true }).first().click();
+    await page.locator('.card').getByText('v5.channel.k8s.io').waitFor();
   });
 }
