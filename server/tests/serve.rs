@@ -337,3 +337,31 @@ async fn the_boot_probe_warms_credentials_and_holds_nothing_up_for_long() {
     served.logged("msg=kube.probe.slow").await;
     assert_eq!(served.get("/api/clusters").await.0, 200);
 }
+
+#[tokio::test]
+async fn an_audit_database_that_cannot_be_had_ends_the_start_with_3() {
+    let place = Place::new(&[]).await;
+    let token = place.token();
+    place.kubeconfig(&json!({ "token": token }));
+    place.write("auth.yaml", TIER);
+    let with = |path| {
+        [
+            ("PERISCOPE_AUDIT_ENABLED", "true"),
+            ("PERISCOPE_AUDIT_DB_PATH", path),
+        ]
+    };
+    let served = Served::start(&place, &with("audit.db")).await;
+    // The second process waits for the first to leave, which it does not.
+    let (code, stderr) = Served::refused(&place, &with("audit.db"));
+    assert_eq!(code, Some(3), "{stderr}");
+    assert!(stderr.contains("another running process"), "{stderr}");
+    assert_eq!(served.get("/api/audit").await.0, 200);
+    // Not even root may make files here.
+    let (code, stderr) = Served::refused(&place, &with("/sys/audit.db"));
+    assert_eq!(code, Some(3), "{stderr}");
+    assert!(stderr.contains("/sys/audit.db"), "{stderr}");
+    place.write("other.db", "this is not a database, and longer than a hundred bytes, because that is what SQLite looks at first of all files");
+    let (code, stderr) = Served::refused(&place, &with("other.db"));
+    assert_eq!(code, Some(3), "{stderr}");
+    assert!(stderr.contains("not an audit database"), "{stderr}");
+}
