@@ -8,11 +8,12 @@ SHELL := bash
 MAKEFLAGS += --no-print-directory
 
 WEB := server/web
+OIDC := server/tests/oidc
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 PROGRAM = $(CARGO_TARGET_DIR)/release/periscope
 
 # What `make test` runs, cheapest first, each of them a target of its own.
-PARTS := fmt test-web e2e-ui lint test-core fuzz-replay autobahn mutants test-server interop chart e2e docs
+PARTS := fmt test-web e2e-ui lint test-core fuzz-replay autobahn mutants test-server interop chart e2e test-login docs
 
 CORE_TEST = cargo test --locked --workspace --exclude periscope --exclude periscope-fuzz --all-features
 CORE_FEATURES = $(shell awk '/^\[/ { inside = ($$0 == "[features]") } inside && /^[a-z]/ { print $$1 }' core/Cargo.toml)
@@ -97,6 +98,15 @@ e2e-ui: $(WEB)/dist/index.html ## every state of the web UI in Chromium, against
 .PHONY: e2e
 e2e: build ## the journey and the terminal's promises through the real program, `periscope demo`, in Chromium
 	chromium=$$(tools/need-chromium.sh); cd $(WEB) && PERISCOPE_CHROMIUM="$$chromium" $(CURDIR)/tools/with-demo.sh $(PROGRAM) npm run e2e
+
+.PHONY: test-login
+test-login: build $(OIDC)/node_modules/.ready ## login and logout of `periscope serve` through a real identity provider, in Chromium
+	chromium=$$(tools/need-chromium.sh); cd $(OIDC) && PERISCOPE_PROGRAM=$(PROGRAM) PERISCOPE_CHROMIUM="$$chromium" npm test
+
+$(OIDC)/node_modules/.ready: $(OIDC)/package.json $(OIDC)/package-lock.json
+	tools/need-node.sh
+	cd $(OIDC) && npm ci --no-audit --no-fund
+	touch $@
 
 $(WEB)/dist/index.html: $(WEB)/node_modules/.ready $(shell find $(WEB)/src $(WEB)/public -type f) $(WEB)/index.html $(WEB)/vite.config.ts
 	cd $(WEB) && npm run build

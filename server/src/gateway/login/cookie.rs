@@ -83,6 +83,9 @@ mod tests {
 
     #[test]
     fn a_cookie_carries_its_attributes_and_a_cleared_one_none_of_its_value() {
+        let name = |url| name(&PublicUrl::parse(url).unwrap());
+        assert_eq!(name("https://shell.example"), "__Host-periscope");
+        assert_eq!(name("http://localhost:8080"), "periscope_8080");
         let mut headers = HeaderMap::new();
         let attributes = Attributes {
             is_secure: true,
