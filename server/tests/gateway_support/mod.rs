@@ -542,11 +542,14 @@ impl Shell {
     }
 
     async fn until<T>(&mut self, mut found: impl FnMut(&Self) -> Option<T>) -> T {
+        // Pings keep coming when nothing else does, so the whole wait has an end, too.
+        let deadline = tokio::time::Instant::now() + 4 * PATIENCE;
         loop {
             if let Some(found) = found(self) {
                 return found;
             }
-            let next = tokio::time::timeout(PATIENCE, self.socket.next()).await;
+            let patience = deadline.min(tokio::time::Instant::now() + PATIENCE);
+            let next = tokio::time::timeout_at(patience, self.socket.next()).await;
             let next = next.unwrap_or_else(|_| {
                 panic!("nothing came after {:?} {:?}", self.messages, self.output)
             });
