@@ -1,7 +1,8 @@
 //! Sockets and a clock of smol for the driver loop of `periscope-core`.
 //!
 //! No decision is made here: what to read, write, dial or give up is the core's business. A host
-//! makes a session, lends it two sockets and a clock, and answers what it asks:
+//! makes a session, lends it two sockets and a clock, and answers what it asks, as below; a whole
+//! gateway is in `examples/gateway`.
 //!
 //! ```
 //! use std::net::SocketAddr;

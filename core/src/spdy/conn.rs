@@ -11,7 +11,7 @@ use super::event::{Event, Misuse, status};
 use super::frame::{self, FLAG_FIN, FrameHeader, HEADER_BYTES, Kind};
 use super::headers::{Decoder, Encoder};
 use super::replies::Replies;
-use super::stream::Stream;
+use super::stream::{Stream, Window};
 use crate::limits;
 use crate::outbox::Outbox;
 
@@ -33,6 +33,8 @@ pub struct Spdy {
     streams: Vec<Stream>,
     /// The highest stream id opened by us (client) or by the peer (server).
     last_stream_id: u32,
+    /// What the peer lets us send on all streams together.
+    window: Window,
     /// The id of our next ping.
     next_ping_id: u32,
     encoder: Encoder,
@@ -61,6 +63,7 @@ impl Spdy {
             reading: Reading::Header,
             streams: Vec::new(),
             last_stream_id: 0,
+            window: Window::INITIAL,
             next_ping_id,
             encoder: Encoder::default(),
             decoder,
@@ -72,7 +75,7 @@ impl Spdy {
     }
 
     /// Takes at most one event off the front of `input`. Frames that mean nothing here (settings,
-    /// window updates, data for a stream that is gone) are consumed on the way.
+    /// window updates within bounds, data for a stream that is gone) are consumed on the way.
     pub fn receive(
         &mut self,
         input: &mut BytesMut,
@@ -174,6 +177,8 @@ impl Spdy {
             return Ok(());
         }
         stream.is_ended_here = fin;
+        stream.window.spend(payload.len());
+        self.window.spend(payload.len());
         let copied = if payload.len() <= COPY_BYTES_MAX {
             payload.len()
         } else {
@@ -290,6 +295,12 @@ impl Spdy {
         };
         match header {
             FrameHeader::Data { id, flags, length } => {
+                // Streams are ours to open: a server that speaks on one we never opened is not
+                // talking to us. On one that is gone it may not have heard yet.
+                let is_ours = !id.is_multiple_of(2) && id <= self.last_stream_id;
+                if self.role == Role::Client && !is_ours {
+                    return Err(Error::UnknownStream);
+                }
                 input.advance(HEADER_BYTES);
                 self.reading = Reading::Data {
                     id,
@@ -336,7 +347,7 @@ impl Spdy {
                     return Err(Error::StreamIdZero);
                 }
                 self.begin_block(Then::Ignore, left);
-                Ok(self.on_syn_reply(id, fin))
+                self.on_syn_reply(id, fin)
             }
             Kind::Headers => {
                 self.begin_block(Then::Ignore, left);
@@ -346,7 +357,9 @@ impl Spdy {
                 self.reading = Reading::Skip { left };
                 Ok(Step::Again)
             }
-            Kind::WindowUpdate => Ok(Step::Again),
+            Kind::WindowUpdate => {
+                self.on_window_update(frame::id_word(fixed, 0), frame::id_word(fixed, 1))
+            }
             Kind::RstStream => self.on_rst_stream(frame::id_word(fixed, 0), frame::word(fixed, 1)),
             Kind::Ping => self.on_ping(frame::word(fixed, 0), out),
             Kind::Goaway => {
@@ -385,17 +398,36 @@ impl Spdy {
         Ok(Then::Open { id, fin })
     }
 
-    fn on_syn_reply(&mut self, id: u32, fin: bool) -> Step {
+    fn on_syn_reply(&mut self, id: u32, fin: bool) -> Result<Step, Error> {
         let is_client = self.role == Role::Client;
         let Some(stream) = self.streams.iter_mut().find(|stream| stream.id == id) else {
-            return Step::Again;
+            return Ok(Step::Again);
         };
-        if !is_client || stream.is_replied || stream.is_ended_there {
-            return Step::Again;
+        // §2.3.2: one answer to a stream.
+        if is_client && stream.is_replied {
+            return Err(Error::RepliedTwice);
+        }
+        if !is_client || stream.is_ended_there {
+            return Ok(Step::Again);
         }
         stream.is_replied = true;
         stream.is_ended_there = fin;
-        Step::Event(Event::Replied { id, fin })
+        Ok(Step::Event(Event::Replied { id, fin }))
+    }
+
+    /// §2.6.8: id 0 is the whole connection. What is granted to streams that are gone is nothing.
+    fn on_window_update(&mut self, id: u32, bytes: u32) -> Result<Step, Error> {
+        let mut streams = self.streams.iter_mut();
+        let window = match streams.find(|stream| stream.id == id) {
+            Some(stream) => &mut stream.window,
+            None if id == 0 => &mut self.window,
+            None => return Ok(Step::Again),
+        };
+        if window.grant(bytes) {
+            Ok(Step::Again)
+        } else {
+            Err(Error::WindowOverflow)
+        }
     }
 
     fn on_rst_stream(&mut self, id: u32, status: u32) -> Result<Step, Error> {

@@ -3,7 +3,7 @@
 //! [`Spdy`] is the machine. Under it are two codecs: [`frame`] for the frames and [`headers`] for
 //! the compressed header block, whose preset [`dictionary`] is a constant of the standard.
 //!
-//! Deliberately absent: flow control windows (no Kubernetes peer sends or honours
+//! Deliberately absent: holding back for flow control windows (no Kubernetes peer sends or honours
 //! `WINDOW_UPDATE`; a client that obeyed the draft would stall after 64 KiB), server push, and
 //! compression on our side (stored blocks are valid deflate and need no state).
 
@@ -46,6 +46,15 @@ pub enum Error {
     /// Stream id 0 where a stream must be named (SPDY/3.1 §2.3.2).
     #[error("SPDY stream id 0")]
     StreamIdZero,
+    /// DATA on a stream that was never opened (SPDY/3.1 §2.2.2).
+    #[error("SPDY data on a stream that never was")]
+    UnknownStream,
+    /// A second `SYN_REPLY` on one stream (SPDY/3.1 §2.3.2).
+    #[error("SPDY stream answered twice")]
+    RepliedTwice,
+    /// `WINDOW_UPDATE` beyond 2^31 − 1 bytes (SPDY/3.1 §2.6.8).
+    #[error("SPDY window overflow")]
+    WindowOverflow,
     /// `RST_STREAM` with status 0 (SPDY/3.1 §2.6.3 forbids it).
     #[error("RST_STREAM with status 0")]
     ResetStatusZero,

@@ -8,6 +8,29 @@ pub(super) struct Stream {
     pub(super) is_replied: bool,
     pub(super) is_ended_here: bool,
     pub(super) is_ended_there: bool,
+    pub(super) window: Window,
+}
+
+/// What a peer lets us send (SPDY/3.1 §2.6.8). No Kubernetes peer grants or counts anything, so it
+/// holds nothing back here; but a peer that lets it pass 2^31 − 1 has lost count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Window(i64);
+
+impl Window {
+    /// What may be sent before the first update.
+    pub(super) const INITIAL: Self = Self(64 * 1024);
+
+    /// We sent this much.
+    pub(super) fn spend(&mut self, bytes: usize) {
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.0 = self.0.saturating_sub(bytes);
+    }
+
+    /// The peer allows this much more. False if that is more than can be allowed.
+    pub(super) fn grant(&mut self, bytes: u32) -> bool {
+        self.0 = self.0.saturating_add(bytes.into());
+        self.0 <= i64::from(i32::MAX)
+    }
 }
 
 impl Stream {
@@ -17,6 +40,7 @@ impl Stream {
             is_replied: false,
             is_ended_here: false,
             is_ended_there: false,
+            window: Window::INITIAL,
         }
     }
 

@@ -183,12 +183,13 @@ fn a_ping_is_echoed_and_our_own_is_recognised() {
 }
 
 #[test]
-fn noise_and_data_of_unknown_streams_are_passed_over() {
+fn noise_is_passed_over() {
     let noise = hex(&[
         "800300040000000c000000010000000400000064", // SETTINGS
         "80030009000000080000000500010000",         // WINDOW_UPDATE
         "80030009000000080000000580000000",         // WINDOW_UPDATE with the reserved bit
-        "0000006300000003616263",                   // DATA of a stream that never was
+        "800300090000000800000000000f4240",         // WINDOW_UPDATE of the connection
+        "800300090000000800000063000f4240",         // WINDOW_UPDATE of a stream that never was
         "000000050000000178",
     ]);
     assert_eq!(

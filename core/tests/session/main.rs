@@ -11,6 +11,7 @@ mod dials;
 mod driver;
 mod ends;
 mod flow;
+mod hostile;
 mod listening;
 mod liveness;
 mod no_shell;

@@ -171,14 +171,57 @@ fn a_stream_reset_here_is_silent_at_once_even_inside_a_frame() {
     assert!(input.is_empty());
 }
 
+/// On a stream that is gone the peer may not have heard of its end; one that never was is a lie.
 #[test]
-fn a_large_frame_for_an_unknown_stream_is_never_held() {
+fn data_on_a_stream_that_never_was_is_refused_before_any_of_it_is_held() {
+    for frame in ["0000006300ffffff", "0000000200000001"] {
+        let refused = (vec![], Some(Error::UnknownStream));
+        assert_eq!(three_feeds(client, &hex(&[frame])), refused, "{frame}");
+    }
     let (mut spdy, mut out) = (client(), Outbox::new());
-    let mut input = BytesMut::from(hex(&["0000006300ffffff"]).as_slice());
+    spdy.reset(5, status::CANCEL, &mut out).unwrap();
+    let mut input = BytesMut::from(hex(&["0000000500ffffff"]).as_slice());
     for _ in 0..255 {
         input.resize(65536, 0);
         assert_eq!(spdy.receive(&mut input, 1, &mut out), Ok(None));
         assert!(input.is_empty());
+    }
+}
+
+#[test]
+fn a_stream_answered_twice_is_refused() {
+    let (mut spdy, mut out) = (Spdy::server(), Outbox::new());
+    let mut asked = Outbox::new();
+    let mut asking = Spdy::client();
+    let id = asking.open("error", &mut asked).unwrap();
+    let mut input = BytesMut::from(wire(&asked).as_slice());
+    spdy.receive(&mut input, 64, &mut out).unwrap();
+    spdy.reply(id, &mut out).unwrap();
+    let reply = wire(&out);
+    let mut input = BytesMut::from([reply.as_slice(), &reply].concat().as_slice());
+    let first = asking.receive(&mut input, 64, &mut asked);
+    assert_eq!(first, Ok(Some(Event::Replied { id, fin: false })));
+    let second = asking.receive(&mut input, 64, &mut asked);
+    assert_eq!(second, Err(Error::RepliedTwice));
+}
+
+/// §2.6.8, per stream and for the whole connection; what was sent counts against what is granted.
+#[test]
+fn a_window_beyond_31_bits_is_refused() {
+    for id in ["00000000", "00000005"] {
+        let update = |bytes: u32| format!("8003000900000008{id}{bytes:08x}");
+        let room = u32::try_from(i32::MAX).unwrap() - 64 * 1024;
+        let fits = update(room);
+        assert_eq!(three_feeds(client, &hex(&[&fits])), (vec![], None));
+        let over = hex(&[&fits, &update(1)]);
+        let refused = (vec![], Some(Error::WindowOverflow));
+        assert_eq!(three_feeds(client, &over), refused, "{id}");
+
+        let (mut spdy, mut out) = (client(), Outbox::new());
+        spdy.send(5, BytesMut::from(&b"x"[..]), false, &mut out)
+            .unwrap();
+        let mut input = BytesMut::from(over.as_slice());
+        assert_eq!(spdy.receive(&mut input, 64, &mut out), Ok(None));
     }
 }
 
