@@ -11,7 +11,7 @@ use super::event::{Event, Misuse, status};
 use super::frame::{self, FLAG_FIN, FrameHeader, HEADER_BYTES, Kind};
 use super::headers::{Decoder, Encoder};
 use super::replies::Replies;
-use super::stream::{Stream, Window};
+use super::stream::{Role, Stream, Then, Window};
 use crate::limits;
 use crate::outbox::Outbox;
 
@@ -578,12 +578,6 @@ impl Spdy {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Role {
-    Client,
-    Server,
-}
-
 /// Where in a frame the reader is.
 #[derive(Clone, Copy, Debug)]
 enum Reading {
@@ -595,14 +589,6 @@ enum Reading {
     Block { then: Then, left: usize },
     /// In a data frame.
     Data { id: u32, fin: bool, left: usize },
-}
-
-/// What a header block ends in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Then {
-    Ignore,
-    Open { id: u32, fin: bool },
-    Refuse { id: u32, status: u32 },
 }
 
 enum Step {

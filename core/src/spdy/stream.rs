@@ -1,4 +1,4 @@
-//! What is remembered of a stream.
+//! What is remembered of a stream, and what its connection decides by.
 
 /// One stream, ended or not.
 #[derive(Debug)]
@@ -48,4 +48,19 @@ impl Stream {
         self.is_ended_here = true;
         self.is_ended_there = true;
     }
+}
+
+/// Which half of the protocol a connection speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    Client,
+    Server,
+}
+
+/// What a header block ends in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Then {
+    Ignore,
+    Open { id: u32, fin: bool },
+    Refuse { id: u32, status: u32 },
 }
