@@ -64,6 +64,10 @@ pub const OUTPUT_QUEUE_BYTES_LOW: usize = 512 * 1024;
 /// warnings can overtake it and a closed acknowledgement window holds it back.
 pub const BROWSER_OUTBOX_BYTES_MAX: usize = 32 * 1024;
 
+/// Stdin that has gone on before a browser that wants to know is told, a quarter of its queue: its
+/// sender never waits for a queue that is nearly empty.
+pub const STDIN_ACK_STEP_BYTES: u64 = 16 * 1024;
+
 /// Framed stdin handed to the apiserver's socket at a time; the rest waits unframed in its queue.
 pub const API_OUTBOX_BYTES_MAX: usize = 16 * 1024;
 

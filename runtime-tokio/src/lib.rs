@@ -59,7 +59,7 @@
 //! #     Config {
 //! #         session_id: "1".into(), cluster: "c".into(), namespace: "n".into(), pod: "p".into(),
 //! #         container: None, command: vec!["sh".into()], own_command: false, tty: true, size: None,
-//! #         flow_ack: false, identity: Identity::default(), timing: Timing::default(),
+//! #         flow_ack: false, stdin_ack: false, identity: Identity::default(), timing: Timing::default(),
 //! #         first: Transport::WebSocketV5,
 //! #     }
 //! # }

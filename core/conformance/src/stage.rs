@@ -180,6 +180,7 @@ pub fn config() -> Config {
         tty: false,
         size: None,
         flow_ack: false,
+        stdin_ack: false,
         identity: Identity::default(),
         timing: Timing {
             idle: PATIENCE * 4,

@@ -74,6 +74,11 @@ pub enum Notice<'a> {
     },
     /// Activity returned.
     IdleClear,
+    /// How much stdin went on to the apiserver since `hello`, in total.
+    Ack {
+        /// Bytes.
+        bytes: u64,
+    },
     /// The process leaves.
     Drain {
         /// Rounded up.
@@ -129,7 +134,7 @@ pub struct Hello<'a> {
     pub idle_warn_seconds: u64,
     /// Interval of pings.
     pub heartbeat_seconds: u64,
-    /// `ack` or `none`.
+    /// `both`, `ack` or `none`.
     pub flow: &'static str,
     /// Who the apiserver sees.
     pub identity: HelloIdentity<'a>,

@@ -94,6 +94,8 @@ pub struct ExecQuery {
     pub rows: Option<u16>,
     /// Whether the browser acknowledges output.
     pub flow_ack: bool,
+    /// Whether it wants to know how much of its stdin went on.
+    pub stdin_ack: bool,
 }
 
 /// What is wrong with a query. The sender's fault; names the key, never the value.
@@ -146,6 +148,7 @@ pub fn parse_exec_query(query: &str) -> Result<ExecQuery, QueryError> {
         }
     }
     let [container, command, tty, cols, rows, flow] = values;
+    let (flow_ack, stdin_ack) = flow.map_or(Ok((false, false)), |value| parse_flow(&value))?;
     Ok(ExecQuery {
         container: container
             .map(|value| non_empty("container", value))
@@ -154,7 +157,8 @@ pub fn parse_exec_query(query: &str) -> Result<ExecQuery, QueryError> {
         tty: tty.map_or(Ok(true), |value| parse_bool("tty", &value))?,
         cols: cols.map(|value| parse_cells("cols", &value)).transpose()?,
         rows: rows.map(|value| parse_cells("rows", &value)).transpose()?,
-        flow_ack: flow.map_or(Ok(false), |value| parse_flow(&value))?,
+        flow_ack,
+        stdin_ack,
     })
 }
 
@@ -199,11 +203,12 @@ fn parse_cells(key: &'static str, value: &str) -> Result<u16, QueryError> {
     cells.ok_or(QueryError::Malformed { key })
 }
 
-fn parse_flow(value: &str) -> Result<bool, QueryError> {
-    if value == "ack" {
-        Ok(true)
-    } else {
-        Err(QueryError::Malformed { key: "flow" })
+/// Whether output is acknowledged, and whether stdin is.
+fn parse_flow(value: &str) -> Result<(bool, bool), QueryError> {
+    match value {
+        "ack" => Ok((true, false)),
+        "both" => Ok((true, true)),
+        _ => Err(QueryError::Malformed { key: "flow" }),
     }
 }
 

@@ -75,6 +75,7 @@ fn an_empty_query_means_the_default_shell_on_a_terminal() {
         cols: None,
         rows: None,
         flow_ack: false,
+        stdin_ack: false,
     };
     assert_eq!(parse("").unwrap(), expected);
     let shell = [
@@ -96,8 +97,11 @@ fn every_known_key_is_read() {
         cols: Some(120),
         rows: Some(40),
         flow_ack: true,
+        stdin_ack: false,
     };
     assert_eq!(query, expected);
+    let both = parse("flow=both").unwrap();
+    assert!(both.flow_ack && both.stdin_ack);
 }
 
 #[test]

@@ -25,8 +25,10 @@ pub struct Config {
     pub tty: bool,
     /// Columns and rows at the start, where the browser told them.
     pub size: Option<(u16, u16)>,
-    /// Whether the browser acknowledges output (`flow=ack`).
+    /// Whether the browser acknowledges output (`flow=ack`, `flow=both`).
     pub flow_ack: bool,
+    /// Whether the browser is told how much of its stdin went on (`flow=both`).
+    pub stdin_ack: bool,
     /// Who the apiserver sees.
     pub identity: Identity,
     /// The three intervals an operator can set.

@@ -5,7 +5,9 @@ use bytes::BytesMut;
 use crate::code::{CloseDetail, ErrorCode};
 use crate::leg::browser::BrowserEvent;
 use crate::leg::console::{Control, Hello, HelloIdentity, Notice};
-use crate::limits::{ACK_WINDOW_BYTES, BROWSER_OUTBOX_BYTES_MAX, READ_BYTES_MAX};
+use crate::limits::{
+    ACK_WINDOW_BYTES, BROWSER_OUTBOX_BYTES_MAX, READ_BYTES_MAX, STDIN_ACK_STEP_BYTES,
+};
 use crate::session::ending::Ending;
 use crate::session::io::{BreakerVerdict, Event, Transport};
 use crate::session::live::{Live, Phase, StdinEnd};
@@ -97,6 +99,21 @@ impl Live {
             };
             self.output_sent = self.output_sent.saturating_add(run.len() as u64);
             self.browser.send_output(run);
+        }
+    }
+
+    /// Tells the browser how much of its stdin went on, if it wants to know. A browser that sends
+    /// no more than our queue holds beyond that never fills the queue, so that its own `ack` is
+    /// always read, even while a command that prints what it reads stands still.
+    pub(super) fn acknowledge_stdin(&mut self) {
+        let news = self.bytes_stdin.saturating_sub(self.stdin_acked);
+        let is_due = news >= STDIN_ACK_STEP_BYTES || (news > 0 && self.stdin.is_empty());
+        // Whoever does not read gets no pile of them; a write brings us back here.
+        let has_room = self.browser.outbox().len() < BROWSER_OUTBOX_BYTES_MAX;
+        if self.config.stdin_ack && self.phase == Phase::Open && is_due && has_room {
+            self.stdin_acked = self.bytes_stdin;
+            let bytes = self.bytes_stdin;
+            self.browser.send_notice_first(&Notice::Ack { bytes });
         }
     }
 
@@ -208,7 +225,11 @@ impl Live {
             idle_seconds: config.timing.idle.as_secs(),
             idle_warn_seconds: config.timing.idle_warn.as_secs(),
             heartbeat_seconds: config.timing.heartbeat.as_secs(),
-            flow: if config.flow_ack { "ack" } else { "none" },
+            flow: match (config.flow_ack, config.stdin_ack) {
+                (_, true) => "both",
+                (true, false) => "ack",
+                (false, false) => "none",
+            },
             identity: HelloIdentity {
                 user: &config.identity.user,
                 groups: &config.identity.groups,

@@ -85,6 +85,8 @@ pub(super) struct Live {
     pub(super) stdin: ByteQueue,
     pub(super) stdin_end: StdinEnd,
     pub(super) bytes_stdin: u64,
+    /// How many of them the browser was told of.
+    pub(super) stdin_acked: u64,
     pub(super) output: ByteQueue,
     pub(super) bytes_stdout: u64,
     /// The first output, as long as no stdin was forwarded: runtimes explain a missing shell there.
@@ -143,6 +145,7 @@ impl Live {
             stdin: ByteQueue::default(),
             stdin_end: StdinEnd::Open,
             bytes_stdin: 0,
+            stdin_acked: 0,
             output: ByteQueue::default(),
             bytes_stdout: 0,
             first_output: Vec::new(),
@@ -295,6 +298,7 @@ impl Live {
     fn relay(&mut self) {
         self.relay_size();
         self.relay_stdin();
+        self.acknowledge_stdin();
         self.relay_output();
         self.set_paused();
         self.advance_end();

@@ -51,6 +51,7 @@ pub struct Browser {
     text: Vec<u8>,
     typed: u64,
     acked: u64,
+    stdin_acked: u64,
     next_key_at: Instant,
     broken: bool,
     eof_sent: bool,
@@ -70,6 +71,7 @@ impl Browser {
             outbox: Outbox::new(),
             text: Vec::new(),
             typed: 0,
+            stdin_acked: 0,
             acked: 0,
             next_key_at: Instant::ZERO,
             broken: false,
@@ -340,6 +342,17 @@ impl Browser {
             "closed" => notes.closed = Some(message),
             "idle_warn" | "idle_clear" | "drain" => {
                 notes.warnings.push((now, field("type")));
+            }
+            "ack" => {
+                let bytes = message.get("bytes").and_then(Value::as_u64);
+                // An `eof` on a terminal is one more byte.
+                let may_be = self.stdin_acked + 1..=self.typed + u64::from(self.eof_sent);
+                match bytes.filter(|bytes| self.flow_ack && may_be.contains(bytes)) {
+                    Some(bytes) => self.stdin_acked = bytes,
+                    None => notes
+                        .violations
+                        .push(format!("stdin {bytes:?} not in {may_be:?}")),
+                }
             }
             other => notes
                 .violations

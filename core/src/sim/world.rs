@@ -550,6 +550,7 @@ fn config(plan: &Plan) -> Config {
         tty: plan.tty,
         size: Some((80, 24)),
         flow_ack: plan.flow_ack,
+        stdin_ack: plan.flow_ack,
         identity: Identity::default(),
         timing: Timing::default(),
         first: plan.first,

@@ -279,3 +279,67 @@ fn other_ends_give_queued_output_two_seconds() {
         }
     }
 }
+
+#[test]
+fn with_flow_both_the_browser_learns_how_much_stdin_went_on() {
+    let mut rig = Rig::up(V5, |config| config.stdin_ack = true);
+    rig.types(b"ls\n");
+    assert_eq!(rig.text("ack")["bytes"], 3);
+    rig.forget();
+    rig.api_takes = 0;
+    for _ in 0..4 {
+        rig.types(&[b'x'; 16 * 1024]);
+    }
+    let told = rig.texts.iter().filter(|text| text["type"] == "ack");
+    let told = told.filter_map(|text| text["bytes"].as_u64()).max();
+    assert!(
+        told.is_none_or(|bytes| bytes <= 3 + 16 * 1024),
+        "{told:?}: what waits in the queue has not gone on"
+    );
+    rig.api_takes = usize::MAX;
+    rig.pump();
+    let last = rig.texts.iter().rfind(|text| text["type"] == "ack");
+    assert_eq!(last.unwrap()["bytes"], 3 + 64 * 1024);
+}
+
+#[test]
+fn a_browser_that_never_asked_is_told_nothing_of_its_stdin() {
+    for flow_ack in [true, false] {
+        let mut rig = Rig::up(V5, |config| config.flow_ack = flow_ack);
+        rig.types(b"ls\n");
+        assert!(!rig.has_text("ack"));
+    }
+}
+
+#[test]
+fn a_browser_that_types_and_does_not_read_gets_no_pile_of_acknowledgements() {
+    let mut rig = Rig::up(V5, |config| config.stdin_ack = true);
+    rig.browser_takes = 0;
+    for _ in 0..20_000 {
+        rig.types(b"x");
+    }
+    assert!(rig.session.unwritten(Leg::Browser) <= 33 * 1024);
+    rig.browser_takes = usize::MAX;
+    rig.pump();
+    let last = rig.texts.iter().rfind(|text| text["type"] == "ack");
+    assert_eq!(last.unwrap()["bytes"], 20_000);
+}
+
+/// A command that prints what it reads: both directions are full at once, and the acknowledgement
+/// that would open the output's window has to come through.
+#[test]
+fn a_sender_that_keeps_to_the_acknowledged_stdin_can_always_acknowledge_output() {
+    let mut rig = Rig::up(V5, |config| {
+        config.flow_ack = true;
+        config.stdin_ack = true;
+    });
+    rig.api_takes = 0;
+    for _ in 0..3 {
+        rig.types(&[b'x'; 16 * 1024]);
+    }
+    rig.prints(&vec![b'x'; 1100 * 1024]);
+    assert!(!rig.session.wants_read(Leg::Api), "the apiserver waits");
+    assert!(rig.session.wants_read(Leg::Browser), "the browser is heard");
+    rig.says(&ack(WINDOW));
+    assert_eq!(rig.output.len(), 2 * WINDOW);
+}

@@ -39,6 +39,7 @@ pub(crate) fn config() -> Config {
         tty: true,
         size: None,
         flow_ack: false,
+        stdin_ack: false,
         identity: Identity {
             user: "alice".to_owned(),
             groups: vec!["periscope-tier:write".to_owned()],

@@ -428,6 +428,7 @@ fn config(setup: Setup) -> Config {
         tty: flag(1),
         size: flag(6).then_some((80, 24)),
         flow_ack: flag(2),
+        stdin_ack: false, // how acknowledgements are put together depends on how bytes are cut
         identity: Identity::default(),
         timing: Timing::default(),
         first: if flag(4) {

@@ -106,6 +106,7 @@ fn begin(
         tty: query.tty,
         size: query.cols.zip(query.rows),
         flow_ack: query.flow_ack,
+        stdin_ack: query.stdin_ack,
         identity: Identity {
             user: identity
                 .user()
