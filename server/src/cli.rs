@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::audit_cli::{self, AuditCommand};
+use crate::client;
 use crate::config::{self, Environment, Findings};
 use crate::demo::{self, DemoFault};
 use crate::gateway::log;
@@ -25,6 +26,8 @@ pub(crate) enum Exit {
     Usage,
     /// Wrong configuration.
     Configuration,
+    /// As the remote command of `exec` did.
+    Remote(u8),
 }
 
 /// A shell in a Kubernetes container, in a browser.
@@ -47,6 +50,7 @@ enum Command {
     Serve,
     /// Look at the configuration of `serve` without starting it.
     Config(ConfigArgs),
+    Exec(client::ExecArgs),
 }
 
 #[derive(Debug, Args)]
@@ -130,6 +134,7 @@ fn run(cli: Cli) -> Exit {
         Command::Serve => runtime.block_on(serve::run(&environment)),
         Command::Audit(command) => audit_cli::run(command, &environment),
         Command::Config(_) => Exit::Usage,
+        Command::Exec(args) => runtime.block_on(client::run(args)),
     };
     // A thread that is stuck in a blocked stdout must not keep the process.
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -179,6 +184,7 @@ impl From<Exit> for ExitCode {
             Exit::Failure => 1,
             Exit::Usage => 2,
             Exit::Configuration => 3,
+            Exit::Remote(code) => code,
         })
     }
 }

@@ -2,6 +2,7 @@
 
 mod audit_cli;
 pub mod cli;
+mod client;
 pub mod config;
 pub mod demo;
 pub mod gateway;
