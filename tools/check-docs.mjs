@@ -23,6 +23,7 @@ checkDependencies();
 checkCodes();
 checkExample();
 checkLinks();
+checkCoverage();
 for (const finding of findings) console.error(finding);
 console.log(`docs: ${findings.length} finding(s)`);
 process.exit(findings.length === 0 ? 0 : 1);
@@ -78,6 +79,32 @@ function checkExample() {
   const documented = /^\/\/! ```\n([\s\S]*?)^\/\/! ```$/m.exec(read('core/src/lib.rs'))?.[1].replace(/^\/\/! ?/gm, '');
   const shown = /^```rust\n([\s\S]*?)^```$/m.exec(read('README.md'))?.[1];
   if (documented === undefined || documented !== shown) findings.push('README.md: its example is not the one in core/src/lib.rs');
+}
+
+function checkCoverage() {
+  const page = 'docs/guide-coverage.md';
+  const rust = new Set();
+  for (const path of tracked.filter((path) => /^(server|core|runtime-[a-z]+|fuzz)\/.*\.rs$/.test(path))) {
+    // An attribute, perhaps more of them, and the function below: a helper that is no test proves nothing.
+    for (const [, name] of read(path).matchAll(/#\[(?:tokio::)?test\b[^\]]*\]\s*(?:#\[[^\]]*\]\s*)*(?:async )?fn (\w+)/g)) rust.add(name);
+  }
+  const web = new Set();
+  for (const path of tracked.filter((path) => /^server\/web\/test\/.*\.(ts|mjs)$/.test(path))) {
+    for (const [, , name] of read(path).matchAll(/\b(?:it|test|state|suite\.test)\(\s*(['"`])(.+?)\1\s*,/g)) web.add(name);
+  }
+  for (const [, name] of read('tools/test-chart.mjs').matchAll(/^ *'([^']+)'\(\) \{$/gm)) web.add(name);
+  let rows = 0;
+  for (const line of read(page).split('\n')) {
+    const row = /^\| (\d) \| (.+) \| (.+) \|$/.exec(line);
+    if (row === null) continue;
+    rows += 1;
+    const names = [...row[3].matchAll(/`([^`]+)`/g)].map((match) => match[1]);
+    if (names.length === 0 && !row[3].includes('not shown yet')) findings.push(`${page}: no test is named for "${row[2]}"`);
+    for (const name of names) {
+      if (!(name.includes(' ') ? web : rust).has(name)) findings.push(`${page}: there is no test \`${name}\``);
+    }
+  }
+  if (rows < 40) findings.push(`${page}: its rows are no longer found by tools/check-docs.mjs`);
 }
 
 function checkLinks() {
