@@ -186,6 +186,7 @@ impl Task {
             shell,
             size,
             flow_ack,
+            stdin_ack,
             own_command,
             pod_uid,
             slot,
@@ -209,6 +210,7 @@ impl Task {
             tty: shell.tty.unwrap_or(true),
             size,
             flow_ack,
+            stdin_ack,
             identity: Identity {
                 user: user.to_owned(),
                 groups: groups.map(str::to_owned).collect(),
