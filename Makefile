@@ -13,9 +13,9 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 PROGRAM = $(CARGO_TARGET_DIR)/release/periscope
 
 # What `make test` runs, cheapest first, each of them a target of its own.
-PARTS := fmt test-web e2e-ui lint test-core fuzz-replay autobahn mutants test-server interop chart e2e test-login docs
+PARTS := fmt test-web e2e-ui lint test-core fuzz-replay autobahn mutants test-server interop chart e2e-list e2e test-login docs
 
-CORE_TEST = cargo test --locked --workspace --exclude periscope --exclude periscope-fuzz --all-features
+CORE_TEST = cargo test --locked --workspace --exclude periscope --exclude periscope-e2e --exclude periscope-fuzz --all-features
 CORE_FEATURES = $(shell awk '/^\[/ { inside = ($$0 == "[features]") } inside && /^[a-z]/ { print $$1 }' core/Cargo.toml)
 
 .PHONY: help
@@ -85,6 +85,12 @@ interop: $(WEB)/dist/index.html ## both halves against Kubernetes' own code: its
 chart: $(WEB)/dist/index.html ## the Helm chart: the real Helm, Kubernetes' own types, and `periscope config check` for each value (needs Go)
 	interop="$$(server/interop/build.sh)"; helm="$$(tools/need-helm.sh)"; cargo build --locked -p periscope --all-features; \
 	  tools/test-chart.mjs "$$helm/helm" "$$interop" "$(CARGO_TARGET_DIR)/debug/periscope"
+
+.PHONY: e2e-list
+e2e-list: $(WEB)/dist/index.html ## one table: two runtimes, three transports, two apiservers (needs Go); LIST="tty" for some of its rows
+	! cargo tree --locked -p periscope-runtime-smol -e normal,build,dev --prefix none | grep '^tokio '
+	server/interop/build.sh
+	LIST="$(LIST)" cargo test --locked -p periscope-e2e
 
 .PHONY: test-web
 test-web: $(WEB)/node_modules/.ready $(WEB)/dist/index.html ## the web UI: types, unit tests, build
