@@ -88,6 +88,12 @@ impl Decoder {
             let taken = distance(read, self.inflate.total_in());
             let given = distance(written, self.inflate.total_out());
             rest = rest.get(taken..).unwrap_or_default();
+            // Before any error: what came before it counts the same however the bytes are cut.
+            self.block
+                .extend_from_slice(piece.get(..given).unwrap_or_default());
+            if self.block.len() > limits::SPDY_HEADER_BLOCK_BYTES_MAX {
+                return Err(Error::HeaderBlockTooLarge);
+            }
             match result {
                 Ok(Status::Ok | Status::BufError) => {}
                 // The stream lasts as long as the connection: a final block is an error.
@@ -99,11 +105,6 @@ impl Decoder {
                     continue;
                 }
                 Err(_) => return Err(Error::Compression),
-            }
-            self.block
-                .extend_from_slice(piece.get(..given).unwrap_or_default());
-            if self.block.len() > limits::SPDY_HEADER_BLOCK_BYTES_MAX {
-                return Err(Error::HeaderBlockTooLarge);
             }
             if taken == 0 && given == 0 {
                 // Nothing moved: what is left in `rest`, if anything, belongs to no block.
@@ -266,6 +267,28 @@ mod tests {
         let mut decoder = Decoder::new();
         assert_eq!(decoder.append(&compressed), Err(Error::HeaderBlockTooLarge));
         assert!(decoder.block.capacity() <= 4 * limits::SPDY_HEADER_BLOCK_BYTES_MAX);
+    }
+
+    #[test]
+    fn what_is_too_large_and_then_broken_is_too_large_however_it_is_cut() {
+        let block = vec![0_u8; limits::SPDY_HEADER_BLOCK_BYTES_MAX + 1];
+        let mut compressed = Vec::with_capacity(64 * 1024);
+        let mut deflate = Deflate::new();
+        deflate
+            .0
+            .compress_vec(&block, &mut compressed, FlushCompress::Sync)
+            .unwrap();
+        compressed.push(0x07); // a block of the type that does not exist
+        for step in [1, compressed.len()] {
+            let mut decoder = Decoder::new();
+            let mut pieces = compressed.chunks(step).map(|piece| decoder.append(piece));
+            let refused = pieces.find_map(Result::err);
+            assert_eq!(
+                refused,
+                Some(Error::HeaderBlockTooLarge),
+                "in steps of {step}"
+            );
+        }
     }
 
     #[test]
