@@ -42,6 +42,6 @@ export function execPath(target: ExecTarget, cols: number, rows: number): string
   if (target.command !== '') query.set('command', target.command);
   query.set('cols', String(cols));
   query.set('rows', String(rows));
-  query.set('flow', 'ack');
+  query.set('flow', 'both');
   return `${podPath(target.cluster, target.namespace, target.pod)}/exec?${query.toString()}`;
 }

@@ -44,6 +44,7 @@ export type DownFrame =
   | Closed
   | { type: 'idle_warn'; secondsRemaining: number }
   | { type: 'idle_clear' }
+  | { type: 'ack'; bytes: number }
   | { type: 'drain'; secondsRemaining: number };
 
 export type UpFrame =
@@ -76,6 +77,10 @@ export function decodeFrame(text: string): DownFrame | undefined {
     }
     case 'idle_clear':
       return { type: 'idle_clear' };
+    case 'ack': {
+      const bytes = number(field['bytes']);
+      return bytes === null ? undefined : { type: 'ack', bytes };
+    }
     case 'error':
       return {
         type: 'error',
@@ -136,6 +141,13 @@ function strings(value: unknown): string[] {
  */
 export const ACK_EVERY_BYTES = 32 * 1024;
 
+/**
+ * How much input may be on its way to the container. The gateway holds 64 KiB of it and then reads nothing more from
+ * this browser, not even that output was digested: below that it always hears us, and a program that prints what it
+ * reads cannot bring both directions to a stop.
+ */
+export const STDIN_AHEAD_BYTES = 48 * 1024;
+
 /** `connecting`: no socket yet. `starting`: the gateway is on its way to the container. */
 export type Phase = 'connecting' | 'starting' | 'open' | 'ended';
 
@@ -188,6 +200,8 @@ export class ConsoleSession {
   #error: GatewayError | null = null;
   #consumed = 0;
   #acknowledged = 0;
+  #stdinSent = 0;
+  #stdinTaken = 0;
 
   /** True once the socket has opened: from then on a command may have run. */
   get reachedGateway(): boolean {
@@ -216,6 +230,9 @@ export class ConsoleSession {
       case 'idle_clear':
         this.idleDeadline = null;
         break;
+      case 'ack':
+        this.#stdinTaken = Math.max(this.#stdinTaken, frame.bytes);
+        break;
       case 'drain':
         this.drainDeadline = now + frame.secondsRemaining * 1000;
         break;
@@ -238,10 +255,20 @@ export class ConsoleSession {
   /** The terminal has digested `bytes` more. Returns the total to acknowledge, when it is time to. */
   consumed(bytes: number): number | undefined {
     this.#consumed += bytes;
-    if (this.phase !== 'open' || this.hello?.flow !== 'ack') return undefined;
+    if (this.phase !== 'open' || (this.hello?.flow !== 'both' && this.hello?.flow !== 'ack')) return undefined;
     if (this.#consumed - this.#acknowledged < ACK_EVERY_BYTES) return undefined;
     this.#acknowledged = this.#consumed;
     return this.#consumed;
+  }
+
+  /** How much input may be sent now. Until `hello` says otherwise the gateway is taken to tell what it passed on. */
+  get stdinRoom(): number {
+    if (this.hello !== null && this.hello.flow !== 'both') return Infinity;
+    return STDIN_AHEAD_BYTES - (this.#stdinSent - this.#stdinTaken);
+  }
+
+  stdinSent(bytes: number): void {
+    this.#stdinSent += bytes;
   }
 
   /** The socket is gone after it had been open. Says nothing new if `closed` came first. */

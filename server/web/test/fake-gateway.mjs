@@ -198,6 +198,15 @@ export async function startFakeGateway({ port = 0, seed = 0, cluster: capCluster
     const say = (frame) => ws.readyState === ws.OPEN && ws.send(JSON.stringify(frame));
     let sent = 0;
     let acknowledged = 0;
+    const flow = ['ack', 'both'].find((known) => known === query.get('flow')) ?? 'none';
+    let received = 0;
+    let taken = 0;
+    /** Input goes on to the shell; who asked for `flow=both` is told how much. */
+    const goOn = async (data) => {
+      await shell.input(data);
+      taken += data.length;
+      if (flow === 'both') say({ type: 'ack', bytes: taken });
+    };
     const waiting = [];
     const room = () => {
       for (const go of waiting.splice(0)) go();
@@ -234,7 +243,7 @@ export async function startFakeGateway({ port = 0, seed = 0, cluster: capCluster
       async print(data) {
         const bytes = Buffer.from(data);
         for (let at = 0; at < bytes.length && !over; at += 16_384) {
-          while (!over && query.get('flow') === 'ack' && sent - acknowledged >= WINDOW) await new Promise((resolve) => waiting.push(resolve));
+          while (!over && flow !== 'none' && sent - acknowledged >= WINDOW) await new Promise((resolve) => waiting.push(resolve));
           const piece = bytes.subarray(at, at + 16_384);
           sent += piece.length;
           totalSent += piece.length;
@@ -255,8 +264,10 @@ export async function startFakeGateway({ port = 0, seed = 0, cluster: capCluster
         }
         clearIdle();
         if (data.length > 32 * 1024) violations.push(`a message of ${data.length} bytes`);
+        received += data.length;
+        if (flow === 'both' && received - taken >= 64 * 1024) violations.push(`${received - taken} bytes of stdin on their way`);
         if (shell === null) early.push(data);
-        else void shell.input(data);
+        else void goOn(data);
         return;
       }
       const frame = JSON.parse(data.toString());
@@ -278,12 +289,12 @@ export async function startFakeGateway({ port = 0, seed = 0, cluster: capCluster
         type: 'hello', sessionId: id, cluster, namespace, pod: name, container: facts.container,
         command: ['sh', '-c', 'command -v bash >/dev/null 2>&1 && exec bash; exec sh'], tty: true,
         transport: cluster === 'old' ? 'spdy' : 'ws', subprotocol: cluster === 'old' ? 'v4.channel.k8s.io' : 'v5.channel.k8s.io',
-        idleSeconds: 600, idleWarnSeconds: 30, heartbeatSeconds: 20, flow: query.get('flow') === 'ack' ? 'ack' : 'none',
+        idleSeconds: 600, idleWarnSeconds: 30, heartbeatSeconds: 20, flow,
         identity: { user: 'dev@localhost', groups: [] },
       });
       const motd = name === 'flood' ? '' : `Welcome to \x1b[1m${name}\x1b[0m, a container that is not there.\r\nSee https://example.com/docs for nothing at all.\r\n`;
       shell = new FakeShell(io, motd);
-      for (const data of early) void shell.input(data);
+      for (const data of early) void goOn(data);
       if (name === 'flood') void shell.input(Buffer.from('yes\r'));
       if (fault) setTimeout(() => end(fault.closed, fault.error, fault.code), 300);
       if (name === 'exits') setTimeout(() => end({ exitCode: 3, truncated: null }), 800);

@@ -21,8 +21,8 @@ describe('addresses', () => {
 
   test('the exec request carries size, flow control and what was asked for', () => {
     const target = { cluster: 'c/1', namespace: 'n', pod: 'p', container: 'app', command: 'WyJscyJd' };
-    expect(execPath(target, 120, 40)).toBe('/api/clusters/c%2F1/pods/n/p/exec?container=app&command=WyJscyJd&cols=120&rows=40&flow=ack');
-    expect(execPath({ ...target, container: '', command: '' }, 80, 24)).toBe('/api/clusters/c%2F1/pods/n/p/exec?cols=80&rows=24&flow=ack');
+    expect(execPath(target, 120, 40)).toBe('/api/clusters/c%2F1/pods/n/p/exec?container=app&command=WyJscyJd&cols=120&rows=40&flow=both');
+    expect(execPath({ ...target, container: '', command: '' }, 80, 24)).toBe('/api/clusters/c%2F1/pods/n/p/exec?cols=80&rows=24&flow=both');
   });
 });
 

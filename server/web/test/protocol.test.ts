@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { ACK_EVERY_BYTES, ConsoleSession, decodeFrame, encodeFrame } from '../src/protocol.ts';
+import { ACK_EVERY_BYTES, STDIN_AHEAD_BYTES, ConsoleSession, decodeFrame, encodeFrame } from '../src/protocol.ts';
 import { HELLO } from './hello.ts';
 
 function open(hello: object = HELLO): ConsoleSession {
@@ -73,6 +73,25 @@ describe('a session', () => {
     expect(session.consumed(1)).toBe(ACK_EVERY_BYTES);
     expect(session.consumed(10)).toBeUndefined();
     expect(session.consumed(ACK_EVERY_BYTES)).toBe(2 * ACK_EVERY_BYTES + 10);
+  });
+
+  test('holds input back until the gateway has passed on what was sent before', () => {
+    const session = open({ ...HELLO, flow: 'both' });
+    expect(session.consumed(ACK_EVERY_BYTES)).toBe(ACK_EVERY_BYTES);
+    expect(session.stdinRoom).toBe(STDIN_AHEAD_BYTES);
+    session.stdinSent(STDIN_AHEAD_BYTES);
+    expect(session.stdinRoom).toBe(0);
+    session.receiveText('{"type":"ack","bytes":1000}', 0);
+    expect(session.stdinRoom).toBe(1000);
+    session.receiveText('{"type":"ack","bytes":10}', 0);
+    session.receiveText('{"type":"ack","bytes":"20000"}', 0);
+    expect(session.stdinRoom).toBe(1000);
+  });
+
+  test('does not wait for a gateway that tells nothing about input', () => {
+    const session = open();
+    session.stdinSent(10 * STDIN_AHEAD_BYTES);
+    expect(session.stdinRoom).toBe(Infinity);
   });
 
   test('acknowledges nothing to a gateway that did not agree to flow control', () => {

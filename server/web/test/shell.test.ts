@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from 'vitest';
-import { ACK_EVERY_BYTES } from '../src/protocol.ts';
+import { ACK_EVERY_BYTES, STDIN_AHEAD_BYTES } from '../src/protocol.ts';
 import { Shell, type DryRun, type ShellSocket } from '../src/terminal/shell.ts';
 import { BUFFERED_BYTES, CHUNK_BYTES } from '../src/terminal/stdin.ts';
 import { HELLO } from './hello.ts';
@@ -180,6 +180,25 @@ describe('input', () => {
     }
     expect(sent(stage.socket)).toBe(total);
     expect(stage.shell.pendingInputBytes).toBe(0);
+  });
+
+  test('waits for the gateway to pass on what was sent before, and arrives whole', () => {
+    stage.socket.open();
+    const total = 1024 * 1024;
+    stage.shell.input(new Uint8Array(total));
+    expect(sent(stage.socket)).toBe(STDIN_AHEAD_BYTES);
+    stage.socket.say({ ...HELLO, flow: 'both' });
+    stage.socket.bufferedAmount = 0;
+    stage.pass(1_000);
+    expect(sent(stage.socket)).toBe(STDIN_AHEAD_BYTES);
+    let taken = 0;
+    while (taken < total) {
+      taken += 10_000;
+      stage.socket.bufferedAmount = 0;
+      stage.socket.say({ type: 'ack', bytes: Math.min(taken, sent(stage.socket)) });
+      expect(sent(stage.socket)).toBeLessThanOrEqual(taken + STDIN_AHEAD_BYTES);
+    }
+    expect(sent(stage.socket)).toBe(total);
   });
 
   test('a resize overtakes a paste that waits', () => {

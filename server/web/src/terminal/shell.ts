@@ -209,6 +209,8 @@ export class Shell {
       if (before !== 'open') this.#lastByte = now;
       if (session.phase === 'ended') this.#ended(session);
       else this.#watchHidden();
+      // `hello` and `ack` make room.
+      this.#pump();
       this.#host.changed();
       return;
     }
@@ -290,7 +292,9 @@ export class Shell {
     if (this.#stdin.pendingBytes === 0) return;
     this.#lastByte = this.#host.now();
     this.#hidden.activity(this.#lastByte);
-    if (this.#stdin.pump(this.#unanswered.noting(socket)) || this.#stopPump !== null) return;
+    const { session } = this;
+    const noted = this.#unanswered.noting(socket, (bytes) => session.stdinSent(bytes));
+    if (this.#stdin.pump(noted, () => session.stdinRoom) || this.#stopPump !== null) return;
     this.#stopPump = this.#host.after(PUMP_MILLISECONDS, () => {
       this.#stopPump = null;
       this.#pump();

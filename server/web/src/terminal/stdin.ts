@@ -29,11 +29,11 @@ export class StdinQueue {
     this.#bytes += bytes.byteLength;
   }
 
-  /** Sends what the socket has room for. Returns true when everything has been handed over. */
-  pump(socket: StdinSocket): boolean {
+  /** Sends what the socket and the gateway have room for. Returns true when everything has been handed over. */
+  pump(socket: StdinSocket, room: () => number = () => Infinity): boolean {
     while (socket.bufferedAmount < BUFFERED_BYTES) {
-      const chunk = this.#takeChunk();
-      if (chunk === undefined) return true;
+      const chunk = this.#takeChunk(Math.min(room(), CHUNK_BYTES));
+      if (chunk === undefined) break;
       socket.send(chunk);
     }
     return this.#bytes === 0;
@@ -49,10 +49,10 @@ export class StdinQueue {
     return lost;
   }
 
-  #takeChunk(): Uint8Array<ArrayBuffer> | undefined {
+  #takeChunk(bytes: number): Uint8Array<ArrayBuffer> | undefined {
     const piece = this.#pieces[0];
-    if (piece === undefined) return undefined;
-    const chunk = piece.subarray(this.#offset, this.#offset + CHUNK_BYTES);
+    if (piece === undefined || bytes <= 0) return undefined;
+    const chunk = piece.subarray(this.#offset, this.#offset + bytes);
     this.#offset += chunk.byteLength;
     this.#bytes -= chunk.byteLength;
     if (this.#offset >= piece.byteLength) {
@@ -97,14 +97,15 @@ export class Unanswered {
     this.#sent = 0;
   }
 
-  /** The socket, with everything it is given noted here. */
-  noting(socket: StdinSocket): StdinSocket {
+  /** The socket, with everything it is given noted here, and told to `sent`. */
+  noting(socket: StdinSocket, sent: (bytes: number) => void): StdinSocket {
     return {
       get bufferedAmount() {
         return socket.bufferedAmount;
       },
       send: (data) => {
         socket.send(data);
+        sent(data.byteLength);
         this.#note(data);
       },
     };

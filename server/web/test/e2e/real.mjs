@@ -77,6 +77,21 @@ export function real(suite, browser, url, shoot) {
     await waitForScreen(page, (screen) => /^\s*usable-2\s*$/m.test(screen), 'a usable shell');
   });
 
+  test('a paste into a command that prints all it reads arrives whole, and its output too', {}, async (page, go) => {
+    await open(page, go);
+    const text = Array.from({ length: 60_000 }, (_, i) => `${String(i).padStart(6, '0')} both directions at once, and neither waits`).join('\n');
+    const arriving = Buffer.from(text.replaceAll('\n', '\r'));
+    await type(page, `stty raw -echo; echo go-$((1+1)); head -c ${arriving.length} | tee /dev/stderr | sha256sum; stty sane`);
+    await waitForScreen(page, (screen) => /^\s*go-2/m.test(screen), 'the command');
+    await paste(page, text);
+    const { modes } = await frontTerminal(page);
+    if (!modes.bracketedPasteMode) await page.getByRole('button', { name: 'Paste', exact: true }).click();
+    const expected = createHash('sha256').update(arriving).digest('hex');
+    await waitForScreen(page, (screen) => screen.includes(expected), 'the checksum of the paste', 120_000);
+    await type(page, 'echo usable-$((1+1))');
+    await waitForScreen(page, (screen) => /^\s*usable-2\s*$/m.test(screen), 'a usable shell');
+  });
+
   test('yes leaves the page responsive, and after Ctrl-C at most 4 MiB more are drawn', {}, async (page, go) => {
     await page.addInitScript(countBytes);
     await open(page, go);
