@@ -15,6 +15,8 @@ PROGRAM = $(CARGO_TARGET_DIR)/release/periscope
 # What `make test` runs, cheapest first, each of them a target of its own.
 PARTS := fmt test-web e2e-ui lint test-core fuzz-replay autobahn mutants test-server interop chart e2e-list e2e test-login docs
 
+BENCH_PARTS = $(if $(CASE),$(if $(filter 1 2 3 4,$(CASE)),bench-codecs)$(if $(filter 10,$(CASE)),bench-memory),bench-codecs bench-memory)
+
 CORE_TEST = cargo test --locked --workspace --exclude periscope --exclude periscope-e2e --exclude periscope-fuzz --all-features
 CORE_FEATURES = $(shell awk '/^\[/ { inside = ($$0 == "[features]") } inside && /^[a-z]/ { print $$1 }' core/Cargo.toml)
 
@@ -123,9 +125,17 @@ $(WEB)/node_modules/.ready: $(WEB)/package.json $(WEB)/package-lock.json
 	touch $@
 
 .PHONY: bench
-bench: ## our codecs against three other crates; prints ratios and writes docs/benchmarks.md
+bench: $(BENCH_PARTS) ## speed and cost as ratios, into docs/benchmarks.md; CASE=1 to 4 or CASE=10 for a part
+
+.PHONY: bench-codecs
+bench-codecs: ## cases 1 to 4: our WebSocket codec against three other crates
 	taskset -c 0 cargo bench --locked --manifest-path core/benches/Cargo.toml --bench websocket
 	cargo run --locked --release --manifest-path core/benches/Cargo.toml --bin report -- docs/benchmarks.md
+
+.PHONY: bench-memory
+bench-memory: build ## case 10: memory of an idle session, against two proxies and a naive bridge
+	tools/need-proxies.sh
+	cargo run --locked --release --manifest-path server/benches/Cargo.toml -- report docs/benchmarks.md --program $(PROGRAM)
 
 .PHONY: docs
 docs: ## rustdoc of the core, private items too, without warnings; pages in step with code and manifests
