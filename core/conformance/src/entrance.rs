@@ -6,12 +6,12 @@ use std::thread;
 
 use periscope_core::drive::{Driver, Turn};
 use periscope_core::session::{Answer, Ask, Session};
+use periscope_core::tls::Upstream;
 use periscope_core::transport::Clock;
 
 use crate::Runtime;
 use crate::browser::TARGET;
 use crate::stage::PATIENCE;
-use crate::upstream::Upstream;
 
 /// The host's answer arrives whole, and the socket ends in order.
 pub fn a_refused_browser_reads_why<R: Runtime>() {

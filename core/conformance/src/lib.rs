@@ -38,7 +38,6 @@ pub mod reset;
 pub mod slow_reader;
 pub mod stage;
 pub mod tls;
-pub mod upstream;
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};

@@ -14,7 +14,7 @@ use periscope_core::session::{
     Answer, Ask, BreakerVerdict, Config, DialFailure, Dialed, Event, Identity, Order, PodState,
     Session, Summary, Timing, Transport,
 };
-use periscope_core::tls::Tls;
+use periscope_core::tls::{Tls, Upstream};
 use periscope_core::transport::Clock;
 use rustls::{ClientConfig, ServerConfig};
 
@@ -22,7 +22,6 @@ use crate::Runtime;
 use crate::apiserver::ApiServer;
 use crate::browser::Browser;
 use crate::certificates;
-use crate::upstream::Upstream;
 
 /// How long a peer waits for bytes before it calls that a finding. Never waited for in a good run.
 pub const PATIENCE: Duration = Duration::from_secs(30);

@@ -17,7 +17,6 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::BytesMut;
 use periscope_conformance::stage::config;
-use periscope_conformance::upstream::Upstream;
 use periscope_conformance::{certificates, pattern};
 use periscope_core::channel::{Stream, Subprotocol};
 use periscope_core::code::CloseDetail;
@@ -30,7 +29,7 @@ use periscope_core::session::{
     Answer, Ask, Dialed, Event as Fact, Order, Phase, Session, Summary, Transport as Way,
 };
 use periscope_core::time::Instant;
-use periscope_core::tls::Tls;
+use periscope_core::tls::{Tls, Upstream};
 use periscope_core::transport::{Clock, Transport};
 use periscope_core::ws::{self, Kind, WebSocket};
 use rustls::ServerConnection;
