@@ -208,7 +208,7 @@ fn nginx(address: SocketAddr, upstream: SocketAddr, dir: &Path) -> Result<Comman
         "daemon off;\nmaster_process off;\npid {pid};\nerror_log stderr warn;\nworker_rlimit_nofile 20000;\nevents {{ worker_connections 19000; }}\n\
          http {{\n  access_log off;\n  server {{\n    listen {address} backlog=4096;\n    location / {{\n      proxy_pass https://{upstream};\n      \
          proxy_http_version 1.1;\n      proxy_set_header Upgrade $http_upgrade;\n      proxy_set_header Connection upgrade;\n      \
-         proxy_ssl_verify on;\n      proxy_ssl_trusted_certificate {ca};\n      proxy_ssl_name 127.0.0.1;\n      proxy_read_timeout 1h;\n      proxy_send_timeout 1h;\n    }}\n  }}\n}}\n",
+         proxy_ssl_verify on;\n      proxy_ssl_trusted_certificate {ca};\n      proxy_ssl_name rig;\n      proxy_read_timeout 1h;\n      proxy_send_timeout 1h;\n    }}\n  }}\n}}\n",
         pid = dir.join("nginx.pid").display(),
         ca = dir.join("ca.pem").display()
     );

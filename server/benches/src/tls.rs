@@ -20,7 +20,7 @@ pub(crate) fn server() -> Result<(Arc<ServerConfig>, String), Failure> {
         .push(DnType::CommonName, "rig authority");
     let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
     let key = KeyPair::generate()?;
-    let mut leaf = CertificateParams::new(vec!["127.0.0.1".to_owned()])?;
+    let mut leaf = CertificateParams::new(vec!["127.0.0.1".to_owned(), "rig".to_owned()])?;
     leaf.is_ca = IsCa::ExplicitNoCa;
     let leaf = leaf.signed_by(&key, &authority)?;
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
