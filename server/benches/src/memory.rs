@@ -37,9 +37,16 @@ pub(crate) async fn table(program: &Path, sizes_max: usize) -> Result<String, Fa
     for peer in Peer::ALL {
         let mut cells = Vec::new();
         for size in &sizes {
-            let cell = slope(peer, *size, program).await?;
-            eprintln!("{}, {size} sessions: {cell:.1} KiB", peer.title());
-            cells.push(format!("{cell:.1}"));
+            // Who cannot hold so many has no number; the others still have theirs.
+            let cell = match slope(peer, *size, program).await {
+                Ok(slope) => format!("{slope:.1}"),
+                Err(error) => {
+                    eprintln!("{}, {size} sessions: {error}", peer.title());
+                    "–".to_owned()
+                }
+            };
+            eprintln!("{}, {size} sessions: {cell} KiB", peer.title());
+            cells.push(cell);
         }
         writeln!(text, "| {} | {} |", peer.title(), cells.join(" | "))?;
     }
