@@ -11,9 +11,11 @@ WEB := server/web
 OIDC := server/tests/oidc
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 PROGRAM = $(CARGO_TARGET_DIR)/release/periscope
+# What the parts of the last `make test` printed.
+REPORT = $(CARGO_TARGET_DIR)/test-report
 
 # What `make test` runs, cheapest first, each of them a target of its own.
-PARTS := fmt test-web e2e-ui lint test-core fuzz-replay autobahn mutants test-server interop chart e2e-list e2e test-login docs
+PARTS := fmt test-web e2e-ui lint test-core fuzz-replay autobahn mutants test-server interop chart e2e-list e2e test-login docs guide
 
 BENCH_PARTS = $(if $(CASE),$(if $(filter 1 2 3 4,$(CASE)),bench-codecs)$(if $(filter 10,$(CASE)),bench-memory),bench-codecs bench-memory)
 
@@ -35,7 +37,7 @@ run: build ## build, then start the demo; DEMO="--listen 127.0.0.1:9090" passes 
 
 .PHONY: test
 test: ## run every part below, say how long each took, fail if one failed
-	@tools/run-parts.sh $(PARTS)
+	@REPORT="$(REPORT)" tools/run-parts.sh $(PARTS)
 
 .PHONY: fmt
 fmt: ## the Rust code is formatted (mend with `cargo fmt --all`)
@@ -141,3 +143,7 @@ bench-memory: build ## case 10: memory of an idle session, against two proxies a
 docs: ## rustdoc of the core, private items too, without warnings; pages in step with code and manifests
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --locked -p periscope-core --all-features --no-deps --document-private-items
 	tools/check-docs.mjs
+
+.PHONY: guide
+guide: ## every test that docs/guide-coverage.md names has passed in the `make test` before
+	tools/check-ran.mjs $(REPORT)

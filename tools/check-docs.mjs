@@ -11,6 +11,8 @@ import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
+import { page, rows } from './guide-coverage.mjs';
+
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 process.chdir(root);
 const findings = [];
@@ -82,7 +84,6 @@ function checkExample() {
 }
 
 function checkCoverage() {
-  const page = 'docs/guide-coverage.md';
   const rust = new Set();
   for (const path of tracked.filter((path) => /^(server|core|runtime-[a-z]+|fuzz)\/.*\.rs$/.test(path))) {
     // An attribute, perhaps more of them, and the function below: a helper that is no test proves nothing.
@@ -93,18 +94,14 @@ function checkCoverage() {
     for (const [, , name] of read(path).matchAll(/\b(?:it|test|state|suite\.test)\(\s*(['"`])(.+?)\1\s*,/g)) web.add(name);
   }
   for (const [, name] of read('tools/test-chart.mjs').matchAll(/^ *'([^']+)'\(\) \{$/gm)) web.add(name);
-  let rows = 0;
-  for (const line of read(page).split('\n')) {
-    const row = /^\| (\d) \| (.+) \| (.+) \|$/.exec(line);
-    if (row === null) continue;
-    rows += 1;
-    const names = [...row[3].matchAll(/`([^`]+)`/g)].map((match) => match[1]);
-    if (names.length === 0 && !row[3].includes('not shown yet')) findings.push(`${page}: no test is named for "${row[2]}"`);
+  const promises = rows();
+  for (const { promise, names, isShown } of promises) {
+    if (names.length === 0 && isShown) findings.push(`${page}: no test is named for "${promise}"`);
     for (const name of names) {
       if (!(name.includes(' ') ? web : rust).has(name)) findings.push(`${page}: there is no test \`${name}\``);
     }
   }
-  if (rows < 40) findings.push(`${page}: its rows are no longer found by tools/check-docs.mjs`);
+  if (promises.length < 40) findings.push(`${page}: its rows are no longer found by tools/check-docs.mjs`);
 }
 
 function checkLinks() {

@@ -1,8 +1,13 @@
 #!/usr/bin/env bash
 # Runs the named make targets one after the other, goes on after a failure, and ends with how long each
-# took and a line `N passed, N failed`. Exits with 1 if one failed.
+# took and a line `N passed, N failed`. Exits with 1 if one failed. What each part printed is kept in the
+# folder REPORT, so that a later part can tell which tests have run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+
+: "${REPORT:?the folder for the parts' output}"
+rm -rf "$REPORT"
+mkdir -p "$REPORT"
 
 passed=0
 failed=0
@@ -10,7 +15,7 @@ report=()
 for part in "$@"; do
   printf '\n=== %s\n' "$part"
   started=$SECONDS
-  if make "$part"; then
+  if make "$part" 2>&1 | tee "$REPORT/$part.log"; then
     verdict=ok
     passed=$((passed + 1))
   else
