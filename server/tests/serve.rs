@@ -339,6 +339,39 @@ async fn the_boot_probe_warms_credentials_and_holds_nothing_up_for_long() {
 }
 
 #[tokio::test]
+async fn records_that_could_not_be_written_are_counted_and_make_the_exit_code_1() {
+    let place = Place::new(&[]).await;
+    place.kubeconfig(&json!({ "token": place.token() }));
+    let variables = [
+        ("PERISCOPE_AUDIT_ENABLED", "true"),
+        ("PERISCOPE_AUDIT_DB_PATH", "audit.db"),
+    ];
+    let mut served = Served::start(&place, &variables).await;
+    let other = rusqlite::Connection::open(place.path("audit.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut shell = served.shell("shell").await;
+    shell.type_in("echo $((6*7))-not-lost\n").await;
+    shell.shows("42-not-lost").await;
+    served.signal("TERM");
+    shell.message("drain").await;
+    served.signal("TERM");
+    shell.message("closed").await;
+    let (code, stdout) = served.ended().await;
+    assert_eq!(code, Some(1), "{:?}", served.log());
+    let log = served.logged("msg=drain.end").await;
+    assert!(log.contains("msg=drain.end records=2 sessions=0"), "{log}");
+    // What the file did not take, stdout has.
+    for verb in ["session_start", "session_end"] {
+        assert!(stdout.contains(&format!("pod.exec.{verb}")), "{stdout}");
+    }
+    drop(other);
+    assert_eq!(place.audited(), Vec::<String>::new());
+    // The next process knows nothing of it and starts.
+    let again = Served::start(&place, &variables).await;
+    assert_eq!(again.get("/readyz").await.0, 200);
+}
+
+#[tokio::test]
 async fn an_audit_database_that_cannot_be_had_ends_the_start_with_3() {
     let place = Place::new(&[]).await;
     let token = place.token();
