@@ -8,48 +8,12 @@
 
 mod gateway_support;
 
-use std::fmt::Write as _;
-use std::sync::Mutex;
-
-use gateway_support::{Settings, World};
-use log::kv::{Key, Value, VisitSource};
-use log::{LevelFilter, Log, Metadata, Record};
+use gateway_support::{Settings, World, payload};
 use periscope_server::gateway::registry::ExecSettings;
 use periscope_server::sandbox::Fault;
 
-/// Every record of every crate of this process, at trace.
-static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
-
-struct Capture;
-
-struct Line(String);
-impl<'kvs> VisitSource<'kvs> for Line {
-    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), log::kv::Error> {
-        write!(self.0, " {key}={value}").unwrap();
-        Ok(())
-    }
-}
-
-impl Log for Capture {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        // The browser of this test is in this process, too, and logs what it sends.
-        !metadata.target().contains("tungstenite")
-    }
-
-    fn log(&self, record: &Record<'_>) {
-        if !self.enabled(record.metadata()) {
-            return;
-        }
-        let mut line = Line(record.args().to_string());
-        record.key_values().visit(&mut line).unwrap();
-        LINES.lock().unwrap().push(line.0);
-    }
-
-    fn flush(&self) {}
-}
-
 fn lines(event: &str) -> Vec<String> {
-    let lines = LINES.lock().unwrap();
+    let lines = payload::log_since(0);
     let of_event = lines
         .iter()
         .filter(|line| line.split(' ').next() == Some(event));
@@ -66,8 +30,6 @@ fn lines(event: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn the_log_tells_transports_breaker_and_caps_and_no_byte_of_a_terminal() {
-    log::set_logger(&Capture).unwrap();
-    log::set_max_level(LevelFilter::Trace);
     let exec = ExecSettings {
         sessions_per_user_max: 1,
         ..ExecSettings::default()
@@ -127,7 +89,7 @@ async fn the_log_tells_transports_breaker_and_caps_and_no_byte_of_a_terminal() {
         "{}",
         ends[0]
     );
-    let everything = LINES.lock().unwrap().join("\n");
+    let everything = payload::log_since(0).join("\n");
     for secret in ["canary", "70+7", &world.token, "Bearer"] {
         assert!(!everything.contains(secret), "the log holds {secret:?}");
     }

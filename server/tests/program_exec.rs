@@ -51,13 +51,15 @@ fn the_remote_exit_code_is_the_programs_own_over_both_transports() {
     let demo = Demo::start(&[], &[]);
     for cluster in ["modern", "legacy"] {
         for (script, code) in [("exit 0", 0), ("exit 7", 7), ("kill -9 $$", 137)] {
-            let script = format!("echo out; echo err >&2; {script}");
+            let script =
+                format!("echo canary-$((40+1))-out; echo canary-$((40+2))-err >&2; {script}");
             let run = run(&mut exec(&demo, cluster, &[], &["sh", "-c", &script]));
+            demo.payload.add(run.stdout.as_bytes());
             assert_eq!(run.code, Some(code), "{cluster} {script}: {}", run.stderr);
             // A gateway has one stream for both; which comes first is not said.
             let mut lines: Vec<_> = run.stdout.lines().collect();
             lines.sort_unstable();
-            assert_eq!(lines, ["err", "out"]);
+            assert_eq!(lines, ["canary-41-out", "canary-42-err"]);
             assert_eq!(run.stderr, "");
         }
     }
@@ -137,6 +139,7 @@ fn a_file_as_input_has_the_same_checksum_on_the_other_side() {
     for cluster in ["modern", "legacy"] {
         let mut command = exec(&demo, cluster, &["-i"], &["cksum"]);
         let there = run(command.stdin(std::fs::File::open(&path).unwrap()));
+        demo.payload.add(there.stdout.as_bytes());
         assert_eq!((there.code, there.stdout), (Some(0), here.clone()));
     }
     std::fs::remove_file(&path).unwrap();

@@ -14,6 +14,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 
 use demo_support::{Demo, PATIENCE};
+use gateway_support::payload::Payload;
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
 
 /// A program on a terminal of its own.
@@ -22,6 +23,7 @@ struct Terminal {
     keyboard: Box<dyn std::io::Write + Send>,
     child: Box<dyn Child + Send + Sync>,
     screen: Arc<(Mutex<String>, Condvar)>,
+    payload: Arc<Payload>,
 }
 
 fn size(cols: u16, rows: u16) -> PtySize {
@@ -46,9 +48,11 @@ impl Terminal {
         let mut output = pair.master.try_clone_reader().unwrap();
         let screen = Arc::new((Mutex::new(String::new()), Condvar::new()));
         let theirs = Arc::clone(&screen);
+        let shown = Arc::clone(&demo.payload);
         std::thread::spawn(move || {
             let mut bytes = [0; 4096];
             while let Ok(len @ 1..) = output.read(&mut bytes) {
+                shown.add(&bytes[..len]);
                 let text = String::from_utf8_lossy(&bytes[..len]).into_owned();
                 theirs.0.lock().unwrap().push_str(&text);
                 theirs.1.notify_all();
@@ -59,10 +63,12 @@ impl Terminal {
             master: pair.master,
             child,
             screen,
+            payload: Arc::clone(&demo.payload),
         }
     }
 
     fn types(&mut self, text: &str) {
+        self.payload.add(text.as_bytes());
         self.keyboard.write_all(text.as_bytes()).unwrap();
         self.keyboard.flush().unwrap();
     }
@@ -209,10 +215,12 @@ fn a_missing_terminal_is_said_and_the_command_runs_all_the_same() {
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::piped());
     let mut child = command.spawn().unwrap();
-    child.stdin.take().unwrap().write_all(b"word\n").unwrap();
+    let line = b"canary-word\n";
+    demo.payload.add(line);
+    child.stdin.take().unwrap().write_all(line).unwrap();
     let output = child.wait_with_output().unwrap();
     let stdout = String::from_utf8(output.stdout).unwrap();
-    assert!(stdout.contains("got-word"), "{stdout}");
+    assert!(stdout.contains("got-canary-word"), "{stdout}");
     assert_eq!(output.status.code(), Some(0));
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(stderr.contains("not a terminal"), "{stderr}");

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::gateway_support::payload::Payload;
 use super::gateway_support::{Answer, exchange};
 
 /// How long anything here may take before the test fails.
@@ -25,6 +26,8 @@ pub(crate) struct Demo {
     pub(crate) kubeconfig: PathBuf,
     stdout: Lines,
     stderr: Lines,
+    /// What was typed and shown in its shells, as far as a test says so.
+    pub(crate) payload: Arc<Payload>,
 }
 
 /// A stream's lines so far, read by a thread, so that nobody blocks on a full pipe.
@@ -51,6 +54,8 @@ impl Demo {
         command
             .args(["demo", "--listen", "127.0.0.1:0"])
             .args(arguments)
+            // The most it can say, so that everything it must not say would be seen.
+            .env("PERISCOPE_LOG_LEVEL", "trace")
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -71,6 +76,7 @@ impl Demo {
             kubeconfig: kubeconfig.into(),
             stdout,
             stderr,
+            payload: Arc::default(),
         }
     }
 
@@ -161,6 +167,11 @@ impl Drop for Demo {
     fn drop(&mut self) {
         drop(self.child.kill());
         drop(self.child.wait());
+        // A test that has failed already has its reason.
+        if !std::thread::panicking() {
+            let (log, printed) = (self.log().join("\n"), self.stdout.all().join("\n"));
+            self.payload.expect_nowhere(&log, &printed, &[]);
+        }
     }
 }
 

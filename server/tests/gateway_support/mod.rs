@@ -2,6 +2,9 @@
 //! bytes as HTTP, and an independent WebSocket implementation.
 #![allow(dead_code, reason = "each test program uses its own part")]
 
+#[path = "../payload/mod.rs"]
+pub(crate) mod payload;
+
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -30,6 +33,8 @@ use periscope_server::sandbox::{ClusterAccess, Fault, Sandbox, SandboxOptions};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+
+use payload::Payload;
 
 /// How long anything here may take before the test fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -100,6 +105,10 @@ pub(crate) struct World {
     pub(crate) token: String,
     audit: Arc<Mutex<Vec<u8>>>,
     sink: Arc<Audit>,
+    payload: Arc<Payload>,
+    /// The first record of the log that can be about this gateway.
+    log_from: usize,
+    files: Vec<PathBuf>,
 }
 
 /// An HTTP answer.
@@ -117,6 +126,7 @@ pub(crate) type WebSocket = WebSocketStream<TokioAdapter<TcpStream>>;
 /// A shell as a browser has it.
 pub(crate) struct Shell {
     pub(crate) socket: WebSocket,
+    payload: Option<Arc<Payload>>,
     /// What the terminal showed.
     pub(crate) output: String,
     /// The control messages, oldest first.
@@ -127,8 +137,13 @@ pub(crate) struct Shell {
 
 impl World {
     pub(crate) async fn start(mut settings: Settings) -> Self {
+        payload::keep_log();
+        let log_from = payload::log_len();
         let blocked_by = settings.audit_blocked_by.take();
         let database = settings.database.take();
+        let files = database
+            .as_ref()
+            .map_or_else(Vec::new, |options| payload::database_files(&options.path));
         let dir = unused_dir();
         let listen = "127.0.0.1:0".parse().unwrap();
         let options = SandboxOptions {
@@ -199,6 +214,9 @@ impl World {
             token,
             audit,
             sink,
+            payload: Arc::default(),
+            log_from,
+            files,
         }
     }
 
@@ -251,7 +269,9 @@ impl World {
         if !body.is_empty() {
             write!(head, "Content-Length: {}\r\n", body.len()).unwrap();
         }
-        self.raw(format!("{head}\r\n{body}").as_bytes()).await
+        let answer = self.raw(format!("{head}\r\n{body}").as_bytes()).await;
+        self.payload.told(&answer.body);
+        answer
     }
 
     /// These bytes, and whatever comes back before the connection ends.
@@ -292,7 +312,14 @@ impl World {
         path: &str,
         headers: &[(&str, &str)],
     ) -> Result<Shell, Answer> {
-        open(self.address, path, headers).await
+        let opened = open(self.address, path, headers).await;
+        if let Err(answer) = &opened {
+            self.payload.told(&answer.body);
+        }
+        opened.map(|mut shell| {
+            shell.payload = Some(Arc::clone(&self.payload));
+            shell
+        })
     }
 
     /// A shell in a pod of `default`, up.
@@ -477,6 +504,7 @@ impl Shell {
     fn new(socket: WebSocket) -> Self {
         Self {
             socket,
+            payload: None,
             output: String::new(),
             messages: Vec::new(),
             close_code: None,
@@ -484,6 +512,9 @@ impl Shell {
     }
 
     pub(crate) async fn type_in(&mut self, text: &str) {
+        if let Some(payload) = &self.payload {
+            payload.add(text.as_bytes());
+        }
         self.socket
             .send(Message::binary(text.as_bytes().to_vec()))
             .await
@@ -568,6 +599,30 @@ impl Shell {
                 None => panic!("end of file after {:?} {:?}", self.messages, self.output),
             }
         }
+    }
+}
+
+impl Drop for Shell {
+    fn drop(&mut self) {
+        if let Some(payload) = &self.payload {
+            payload.add(self.output.as_bytes());
+            for message in &self.messages {
+                payload.told(&message.to_string());
+            }
+        }
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        // A test that has failed already has its reason.
+        if std::thread::panicking() {
+            return;
+        }
+        let log = payload::log_since(self.log_from).join("\n");
+        let rows = self.audit.lock().unwrap().clone();
+        let rows = String::from_utf8_lossy(&rows);
+        self.payload.expect_nowhere(&log, &rows, &self.files);
     }
 }
 

@@ -1,5 +1,8 @@
 //! A running `periscope serve`, the folder with its files, and a sandbox that is its cluster.
 
+#[path = "../payload/mod.rs"]
+mod payload;
+
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
@@ -24,6 +27,8 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+
+use payload::Payload;
 
 /// How long anything here may take before the test fails.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -61,6 +66,10 @@ impl Place {
 
     pub(crate) fn token(&self) -> String {
         self.access().token.clone()
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
     }
 
     pub(crate) fn write(&self, name: &str, text: &str) {
@@ -161,7 +170,13 @@ pub(crate) struct Served {
     child: Child,
     address: SocketAddr,
     log: Arc<Mutex<Vec<String>>>,
+    log_reader: Option<std::thread::JoinHandle<()>>,
+    /// What it printed, once it has ended.
+    printed: String,
     tls: Option<TlsConnector>,
+    payload: Arc<Payload>,
+    /// The database, where the tests of this folder have it.
+    database: PathBuf,
 }
 
 impl Served {
@@ -202,7 +217,7 @@ impl Served {
         let (tell, told) = tokio::sync::oneshot::channel();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let lines = Arc::clone(&log);
-        std::thread::spawn(move || {
+        let log_reader = std::thread::spawn(move || {
             let mut tell = Some(tell);
             for line in stderr.lines() {
                 let Ok(line) = line else { break };
@@ -224,7 +239,11 @@ impl Served {
             child,
             address,
             log,
+            log_reader: Some(log_reader),
+            printed: String::new(),
             tls,
+            payload: Arc::default(),
+            database: place.dir.join("audit.db"),
         }
     }
 
@@ -277,8 +296,23 @@ impl Served {
             text
         });
         let text = tokio::time::timeout(PATIENCE, reading).await;
-        let text = text.expect("it ends in time").unwrap();
-        (self.child.wait().unwrap().code(), text)
+        self.printed = text.expect("it ends in time").unwrap();
+        (self.child.wait().unwrap().code(), self.printed.clone())
+    }
+
+    /// Its metrics, where it still answers and without TLS.
+    fn metrics(&self) -> std::io::Result<String> {
+        let mut text = String::new();
+        if self.tls.is_none() {
+            let mut stream = std::net::TcpStream::connect(self.address)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            let host = self.address;
+            let head =
+                format!("GET /metrics HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+            std::io::Write::write_all(&mut stream, head.as_bytes())?;
+            stream.read_to_string(&mut text)?;
+        }
+        Ok(text)
     }
 
     async fn connect(&self) -> Stream {
@@ -349,6 +383,7 @@ impl Served {
         let (socket, _) = opened.expect("an answer in time").unwrap();
         Shell {
             socket,
+            payload: Arc::clone(&self.payload),
             output: String::new(),
             messages: Vec::new(),
         }
@@ -357,8 +392,30 @@ impl Served {
 
 impl Drop for Served {
     fn drop(&mut self) {
+        let metrics = self.metrics().unwrap_or_default();
         drop(self.child.kill());
         drop(self.child.wait());
+        if let Some(mut stdout) = self.child.stdout.take() {
+            drop(stdout.read_to_string(&mut self.printed));
+        }
+        if let Some(reader) = self.log_reader.take() {
+            drop(reader.join());
+        }
+        // A test that has failed already has its reason.
+        if !std::thread::panicking() {
+            let log = self.log().join("\n") + &metrics;
+            let files = payload::database_files(&self.database);
+            self.payload.expect_nowhere(&log, &self.printed, &files);
+        }
+    }
+}
+
+impl Drop for Shell {
+    fn drop(&mut self) {
+        self.payload.add(self.output.as_bytes());
+        for message in &self.messages {
+            self.payload.told(&message.to_string());
+        }
     }
 }
 
@@ -371,6 +428,8 @@ fn command(place: &Place, variables: &[(&str, &str)]) -> Command {
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .env("PORT", "0")
         .env("PERISCOPE_AUTH_MODE", "dev")
+        // The most it can say, so that everything it must not say would be seen.
+        .env("PERISCOPE_LOG_LEVEL", "trace")
         .env("PERISCOPE_CLUSTERS_FILE", "clusters.yaml");
     if Path::new(&place.dir.join("auth.yaml")).exists() {
         command.env("PERISCOPE_AUTH_FILE", "auth.yaml");
@@ -382,6 +441,7 @@ fn command(place: &Place, variables: &[(&str, &str)]) -> Command {
 /// A shell as a browser has it.
 pub(crate) struct Shell {
     socket: WebSocketStream<TokioAdapter<Stream>>,
+    payload: Arc<Payload>,
     output: String,
     messages: Vec<Value>,
 }
@@ -393,6 +453,7 @@ impl Shell {
     }
 
     pub(crate) async fn type_in(&mut self, text: &str) {
+        self.payload.add(text.as_bytes());
         let message = Message::binary(text.as_bytes().to_vec());
         self.socket.send(message).await.unwrap();
     }

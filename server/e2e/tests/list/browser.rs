@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_tungstenite::WebSocketStream;
@@ -15,6 +16,8 @@ use futures_util::StreamExt as _;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+
+use crate::payload::Payload;
 
 /// How long anything here may take before the case fails. The machine may be busy with others.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
@@ -29,6 +32,8 @@ pub(crate) struct Shell {
     /// The control messages, oldest first.
     pub(crate) messages: Vec<Value>,
     pub(crate) close_code: Option<u16>,
+    /// Where the gateway it is of collects what is typed and seen.
+    pub(crate) payload: OnceLock<Arc<Payload>>,
 }
 
 /// An HTTP answer.
@@ -74,6 +79,7 @@ pub(crate) async fn open(
             output: Vec::new(),
             messages: Vec::new(),
             close_code: None,
+            payload: OnceLock::new(),
         }),
         Err(Error::Http(refusal)) => {
             let (parts, body) = refusal.into_parts();
@@ -141,6 +147,7 @@ impl Answer {
 
 impl Shell {
     pub(crate) async fn send(&mut self, bytes: &[u8]) {
+        self.add_payload(bytes);
         self.socket
             .send(Message::binary(bytes.to_vec()))
             .await
@@ -191,8 +198,14 @@ impl Shell {
     pub(crate) async fn next(&mut self) {
         let next = tokio::time::timeout(PATIENCE, self.socket.next()).await;
         match next.unwrap_or_else(|_| panic!("nothing came after {self:?}")) {
-            Some(Ok(Message::Binary(bytes))) => self.output.extend_from_slice(&bytes),
+            Some(Ok(Message::Binary(bytes))) => {
+                self.add_payload(&bytes);
+                self.output.extend_from_slice(&bytes);
+            }
             Some(Ok(Message::Text(text))) => {
+                if let Some(payload) = self.payload.get() {
+                    payload.told(&text);
+                }
                 self.messages.push(serde_json::from_str(&text).unwrap());
             }
             Some(Ok(Message::Close(frame))) => {
@@ -210,6 +223,12 @@ impl Shell {
                 return found;
             }
             self.next().await;
+        }
+    }
+
+    fn add_payload(&self, bytes: &[u8]) {
+        if let Some(payload) = self.payload.get() {
+            payload.add(bytes);
         }
     }
 

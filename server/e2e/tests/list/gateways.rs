@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::Value;
 
 use crate::browser::{self, Answer, PATIENCE, Shell};
+use crate::payload::{self, Payload};
 use crate::peers::Access;
 
 /// The runtime a gateway is on.
@@ -74,6 +75,10 @@ pub(crate) struct Gateway {
     pub(crate) address: SocketAddr,
     pub(crate) token: String,
     audit: Arc<Mutex<Vec<u8>>>,
+    /// What it wrote to its log, where that is not this process's.
+    log: Arc<Mutex<String>>,
+    /// What its shells typed and saw.
+    payload: Arc<Payload>,
     process: Process,
 }
 
@@ -100,7 +105,25 @@ impl Gateway {
     /// A handshake with the bearer token.
     pub(crate) async fn open(&self, path: &str) -> Result<Shell, Answer> {
         let authorization = format!("Bearer {}", self.token);
-        browser::open(self.address, path, &[("Authorization", &authorization)]).await
+        let headers = [("Authorization", authorization.as_str())];
+        let opened = browser::open(self.address, path, &headers).await;
+        match &opened {
+            Ok(shell) => shell.payload.set(Arc::clone(&self.payload)).unwrap(),
+            Err(answer) => self.payload.told(&answer.body),
+        }
+        opened
+    }
+
+    /// Panics where a byte of a terminal is in something that this gateway wrote.
+    pub(crate) fn expect_no_payload(&self) {
+        assert!(!self.payload.is_empty(), "somebody typed or saw something");
+        let mut log = self.log.lock().unwrap().clone();
+        if let Process::Tokio(_) = self.process {
+            log.push_str(&payload::log_since(0).join("\n"));
+        }
+        let rows = self.audit.lock().unwrap().clone();
+        let rows = String::from_utf8_lossy(&rows);
+        self.payload.expect_nowhere(&log, &rows, &[]);
     }
 
     /// A request with the bearer token.

@@ -15,6 +15,8 @@
 mod admission;
 mod browser;
 mod gateways;
+#[path = "../../../tests/payload/mod.rs"]
+mod payload;
 mod peers;
 mod print;
 mod rows;
@@ -86,10 +88,14 @@ async fn run() -> ExitCode {
         .await
         .unwrap();
     let filter = std::env::var("LIST").unwrap_or_default();
+    payload::keep_log();
     let mut all = Vec::new();
     for runtime in Runtime::ALL {
         all.extend(prepare(runtime, &peers, &places, &filter).await);
     }
+    // The one that leaves belongs to its stage alone, which searches for itself.
+    let stay = all.iter().filter(|stage| stage.host != Host::Drain);
+    let gateways: Vec<Arc<Gateway>> = stay.map(|stage| Arc::clone(&stage.gateway)).collect();
     let mains: Vec<Arc<Gateway>> = all
         .iter()
         .filter(|stage: &&Stage| stage.host == Host::Main)
@@ -128,6 +134,15 @@ async fn run() -> ExitCode {
         others.push(("audit rows with the same fields on both".to_owned(), play));
     }
     drop(mains);
+    let search = tokio::spawn(async move {
+        for gateway in gateways {
+            gateway.expect_no_payload();
+        }
+    });
+    others.push((
+        "no byte of a terminal in logs, audit rows and answers".to_owned(),
+        search,
+    ));
     for (name, play) in others {
         match play.await {
             Ok(()) => println!("{name}: ok"),
@@ -366,6 +381,7 @@ async fn play_drain(stage: Stage) -> Vec<Played> {
         for wire in &wires {
             assert_eq!(wire.live(), 0, "an exec outlived its gateway");
         }
+        gateway.expect_no_payload();
     };
     if let Err(failure) =
         futures_util::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(left)).await

@@ -75,9 +75,14 @@ pub(super) async fn start(
         eprintln!("{line}");
     };
     std::fs::remove_file(path)?;
+    let log = Arc::new(Mutex::new(String::new()));
+    let logged = Arc::clone(&log);
     tokio::spawn(async move {
         while let Ok(Some(line)) = lines.next_line().await {
             eprintln!("smol gateway: {line}");
+            let mut log = logged.lock().unwrap();
+            log.push_str(&line);
+            log.push('\n');
         }
     });
     let audit = Arc::new(Mutex::new(Vec::new()));
@@ -93,6 +98,8 @@ pub(super) async fn start(
         address,
         token,
         audit,
+        log,
+        payload: Arc::default(),
         process: Process::Smol(Program {
             child,
             audit: Some(reader),

@@ -63,6 +63,8 @@ pub(super) async fn start(clusters: &[Cluster], settings: Settings) -> io::Resul
         address,
         token,
         audit,
+        log: Arc::default(),
+        payload: Arc::default(),
         process: Process::Tokio(Server {
             gateway,
             listening: Some(listening),
