@@ -19,6 +19,7 @@ export const POLICY =
   "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; " +
   "font-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'";
 const TYPES = { '.html': 'text/html; charset=utf-8', '.js': 'text/javascript', '.css': 'text/css', '.svg': 'image/svg+xml' };
+const SIGNED_OUT = { error: 'E_AUTH', message: 'log in first', login: { url: '/api/auth/login', provider: 'Example ID' } };
 const WINDOW = 256 * 1024;
 const PER_USER = 5;
 
@@ -68,6 +69,7 @@ export async function startFakeGateway({ port = 0, seed = 0, cluster: capCluster
   /** The refusal for this exec request, as [status, body, headers], or null. */
   function admission(match) {
     const [, cluster, namespace, name] = match;
+    if (login?.signedIn === false) return [401, SIGNED_OUT];
     const entry = CLUSTERS.find((one) => one.name === cluster);
     if (entry === undefined) return [404, { error: 'E_NOT_FOUND', message: `no cluster ${cluster}` }];
     if (!entry.execEnabled) return [403, { error: 'E_EXEC_DISABLED' }];
@@ -124,7 +126,7 @@ export async function startFakeGateway({ port = 0, seed = 0, cluster: capCluster
       return response.end();
     }
     if (login?.demo) return json(response, 401, { error: 'E_AUTH', message: 'the token is missing' });
-    if (login !== null && login.signedIn === false) return json(response, 401, { error: 'E_AUTH', message: 'log in first', login: { url: '/api/auth/login', provider: 'Example ID' } });
+    if (login !== null && login.signedIn === false) return json(response, 401, SIGNED_OUT);
     if (path === '/api/auth/logout' && login !== null) {
       login.signedIn = false;
       for (const session of sessions.values()) session.end('auth_expired');

@@ -1,9 +1,11 @@
 /** The address of a shell: puts its tab in front, and keeps address, title and path in step with the tab that is. */
 
+import { ApiError, whoami } from '../api.ts';
 import { h } from '../dom.ts';
 import { showCrumbs } from '../header.ts';
 import { clusterPage, podPage, podsPage } from '../paths.ts';
 import type { PageContext } from '../router.ts';
+import { openShells } from '../shells.ts';
 import type { Tab } from '../terminal/tab.ts';
 
 export async function execShellPage({ params, query, root, signal, title, go }: PageContext): Promise<void> {
@@ -16,7 +18,9 @@ export async function execShellPage({ params, query, root, signal, title, go }: 
   };
   title(target.pod);
   root.replaceChildren(h('p', { class: 'pill busy loading' }, 'Loading the terminal…'));
-  const { theWorkspace } = await import('../terminal/workspace.ts');
+  // The first page of a visit leads to the login like any other. Later there are terminals, which a refused shell leaves alone.
+  const first = openShells().length === 0;
+  const [{ theWorkspace }] = await Promise.all([import('../terminal/workspace.ts'), first ? mustBeSignedIn(signal) : null]);
   if (signal.aborted) return;
   root.replaceChildren();
   const workspace = theWorkspace();
@@ -40,5 +44,14 @@ export async function execShellPage({ params, query, root, signal, title, go }: 
       { text: pod, href: podPage(cluster, namespace, pod) },
       { text: container === '' ? 'shell' : container },
     ]);
+  }
+}
+
+/** Fails where nobody is signed in. Any other trouble is the shell's own to tell. */
+async function mustBeSignedIn(signal: AbortSignal): Promise<void> {
+  try {
+    await whoami(signal);
+  } catch (error) {
+    if (error instanceof ApiError && error.status === 401) throw error;
   }
 }

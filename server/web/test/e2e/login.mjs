@@ -11,6 +11,12 @@ export function logins(state) {
     await page.getByRole('link', { name: 'sidecar', exact: true }).waitFor();
     assert.match(page.url(), /\/clusters\/modern\/namespaces\/default$/);
   });
+  state('the address of a shell leads to the login first, and then to the shell', { login: { signedIn: false } }, async (page, go) => {
+    await go(SHELL);
+    await waitForOpen(page);
+    assert.equal(new URL(page.url()).pathname + new URL(page.url()).search, SHELL);
+    assert.equal(page.context().pages().length, 1);
+  });
   state('a login that does not work is offered, not tried for ever', { login: { signedIn: false, works: false } }, async (page, go, shot) => {
     await go('/clusters/modern/namespaces/default');
     await page.getByRole('alert').getByRole('link', { name: 'Sign in with Example ID' }).waitFor();
