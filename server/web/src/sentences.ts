@@ -150,6 +150,11 @@ export function sentenceForEnd(end: End): Sentence {
   return sentenceForError(end.error);
 }
 
+/** Whether the gateway's own words add anything to ours. */
+export function saysMore(message: string, sentence: Sentence): boolean {
+  return message !== '' && !message.startsWith(sentence.title);
+}
+
 function exitAdvice(code: number): string {
   if (code === 126) return 'Code 126: the command was found but could not be run.';
   if (code === 127) return 'Code 127: the last command was not found.';

@@ -6,7 +6,7 @@ import { duration } from '../src/dom.ts';
 import { execPath } from '../src/paths.ts';
 import type { End } from '../src/protocol.ts';
 import { match } from '../src/router.ts';
-import { CODES, sentenceForEnd, truncatedNote } from '../src/sentences.ts';
+import { CODES, saysMore, sentenceForEnd, truncatedNote } from '../src/sentences.ts';
 import { commandWords, countLines, quoted, runsLines, withoutEscapes } from '../src/terminal/paste.ts';
 
 const END: End = { reason: 'client_close', detail: 'process_exit', exitCode: 0, truncated: false, error: null };
@@ -51,6 +51,13 @@ describe('sentences', () => {
     for (const code of all.split(' ')) expect(CODES).toContain(`E_${code}`);
     const titles = CODES.map((code) => sentenceForEnd({ ...END, detail: 'x', error: { code, message: '', retryable: false } }).title);
     expect(new Set(titles).size).toBe(CODES.length);
+  });
+
+  test('the gateway’s words are shown where they add something', () => {
+    const sentence = { title: 'The gateway is restarting', advice: '' };
+    expect(saysMore('The gateway is restarting. Connect again in a moment.', sentence)).toBe(false);
+    expect(saysMore('', sentence)).toBe(false);
+    expect(saysMore('no such container', sentence)).toBe(true);
   });
 
   test('an exit code is named', () => {

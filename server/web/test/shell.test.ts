@@ -315,6 +315,28 @@ describe('the end', () => {
     expect(stage.sockets).toHaveLength(1);
   });
 
+  test('is told with its reason while attempts go on, and only at last with why they failed', async () => {
+    stage.up();
+    stage.socket.say({ type: 'error', code: 'E_DRAIN', message: '', retryable: true });
+    stage.socket.say({ type: 'closed', reason: 'forced_close', detail: 'drain', exitCode: null, truncated: false });
+    stage.answer = { reached: false, error: null };
+    for (const wait of [0, 1_000, 3_000, 8_000]) {
+      expect(stage.shell.stage).toBe('waiting');
+      expect(stage.shell.told).toMatchObject({ end: { detail: 'drain' }, wasOpen: true });
+      stage.pass(wait);
+      stage.socket.vanish();
+      await stage.settle();
+    }
+    expect(stage.shell.stage).toBe('ended');
+    expect(stage.shell.told).toMatchObject({ end: { detail: 'gateway_unreachable' }, wasOpen: false });
+    // What the user asks for afterwards has no old reason.
+    stage.shell.connect();
+    stage.socket.vanish();
+    await stage.settle();
+    expect(stage.shell.stage).toBe('waiting');
+    expect(stage.shell.told).toMatchObject({ end: { detail: 'gateway_unreachable' }, wasOpen: false });
+  });
+
   test('leaving the page says goodbye and hears nothing more', () => {
     stage.up();
     stage.shell.dispose();

@@ -4,7 +4,7 @@ import { ApiError } from '../api.ts';
 import { h } from '../dom.ts';
 import { showCrumbs } from '../header.ts';
 import type { PageContext } from '../router.ts';
-import { sentenceForRequest } from '../sentences.ts';
+import { saysMore, sentenceForRequest } from '../sentences.ts';
 import { openShells } from '../shells.ts';
 import { loginAddress, signInOnce } from '../signin.ts';
 
@@ -65,7 +65,7 @@ export function failure(error: unknown): HTMLElement {
     { class: 'notice', role: 'alert' },
     h('h1', {}, sentence.title),
     h('p', {}, sentence.advice),
-    h('p', { class: 'quiet' }, h('code', {}, error.detail.code), error.detail.message === '' ? '' : ` ${error.detail.message}`),
+    h('p', { class: 'quiet' }, h('code', {}, error.detail.code), saysMore(error.detail.message, sentence) ? ` ${error.detail.message}` : ''),
     h('p', {}, error.detail.code === 'E_AUTH' ? h('a', { class: 'button primary', href: loginAddress() }, error.detail.login?.provider ? `Sign in with ${error.detail.login.provider}` : 'Sign in') : again),
   );
 }

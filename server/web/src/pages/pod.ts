@@ -31,6 +31,7 @@ export async function podDetailPage({ root, params, signal, title }: PageContext
     const hidden = h('p', { class: 'quiet' }, 'You may not see this pod, so its containers are not listed.');
     const open = h('div', { class: 'open-shell' }, refusal === null ? openLink(execPage(cluster, namespace, name, '')) : whyNot(refusal));
     root.append(h('h1', {}, name), hidden, open);
+    focusOn(open);
     return;
   }
   const pod: PodDetail = found;
@@ -78,8 +79,14 @@ export async function podDetailPage({ root, params, signal, title }: PageContext
     ),
   );
   offer();
+  focusOn(open);
   // The terminal is what comes next; fetch it while the user looks at the containers.
   if (refusal === null) void import('../terminal/screen.ts').catch(() => undefined);
+}
+
+/** Whoever came by the keyboard goes on by it: Enter opens the shell. */
+function focusOn(open: HTMLElement): void {
+  if (matchMedia('(pointer: fine)').matches) open.querySelector('a')?.focus({ preventScroll: true });
 }
 
 function openLink(href: string): HTMLElement {
@@ -136,8 +143,10 @@ async function whyNoShell(cluster: string, namespace: string, signal: AbortSigna
   }
   if (review.status === 'rejected') {
     // Without an answer the gateway decides when the shell is opened, except where it has just said no.
-    const code = review.reason instanceof ApiError ? review.reason.detail.code : '';
-    return code === 'E_EXEC_DISABLED' || code === 'E_FORBIDDEN' ? 'You may not open a shell in this namespace.' : null;
+    if (!(review.reason instanceof ApiError)) return null;
+    const { code, message } = review.reason.detail;
+    const why = message === '' ? '' : ` The gateway says: ${message}`;
+    return code === 'E_EXEC_DISABLED' || code === 'E_FORBIDDEN' ? `You may not open a shell in this namespace.${why}` : null;
   }
   if (review.value.allowed) return null;
   const why = review.value.reason ? ` The cluster says: ${review.value.reason}` : '';

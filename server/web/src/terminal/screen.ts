@@ -51,6 +51,8 @@ export class Screen {
   readonly #settings: Settings;
   readonly #encoder = new TextEncoder();
   readonly #joiner = new Utf8Joiner();
+  /** Whether Tab is the shell's. Without a shell it moves through the page, as it does everywhere else. */
+  takesTab = true;
   #resizeTimer = 0;
   #control: (() => void) | null = null;
 
@@ -222,6 +224,7 @@ export class Screen {
 
   /** Returns false for keys the terminal must not see. */
   #key(event: KeyboardEvent): boolean {
+    if (event.code === 'Tab' && !this.takesTab) return false;
     const find = event.metaKey && !event.ctrlKey && !event.altKey && event.code === 'KeyF';
     if (!find && !(event.ctrlKey && event.shiftKey && !event.altKey && !event.metaKey)) return true;
     const action = find ? () => this.#events.search() : this.#shortcut(event.code);

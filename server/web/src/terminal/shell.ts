@@ -80,6 +80,8 @@ export class Shell {
   #lastByte = 0;
   /** Set once we asked to end the shell, so that its end is not taken for a drop. */
   #leaving: 'user_close' | 'hidden' | null = null;
+  /** How the last shell that was open ended, until the user asks for another. */
+  #cause: End | null = null;
 
   constructor(host: ShellHost, options: ShellOptions) {
     this.#host = host;
@@ -96,6 +98,13 @@ export class Shell {
 
   get end(): End | null {
     return this.session.end;
+  }
+
+  /** The end to tell of: while attempts go on by themselves, why they have to, not how the latest of them failed. */
+  get told(): { end: End; wasOpen: boolean } | null {
+    if (this.stage === 'waiting' && this.#cause !== null) return { end: this.#cause, wasOpen: true };
+    const { end, hello } = this.session;
+    return end === null ? null : { end, wasOpen: hello !== null };
   }
 
   /** Typed or pasted bytes that have not been handed to the socket. */
@@ -118,6 +127,7 @@ export class Shell {
   /** Opens the shell, now, because the page or the user asked for it. */
   connect(): void {
     this.#made = 0;
+    this.#cause = null;
     this.#attempt();
   }
 
@@ -262,6 +272,7 @@ export class Shell {
     const end = session.end;
     if (end === null || this.#disposed) return;
     this.#drop();
+    if (session.hello !== null) this.#cause = end;
     this.lost = together(this.lost, this.#unanswered.lostBy(end, this.#stdin));
     const now = this.#host.now();
     const next = nextAttempt(end, {

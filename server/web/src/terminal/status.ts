@@ -3,7 +3,7 @@
 import { duration, h, icon } from '../dom.ts';
 import { copyText } from './clipboard.ts';
 import type { End } from '../protocol.ts';
-import { sentenceForEnd, truncatedNote } from '../sentences.ts';
+import { saysMore, sentenceForEnd, truncatedNote } from '../sentences.ts';
 import type { Shell } from './shell.ts';
 import type { LostInput } from './stdin.ts';
 
@@ -93,12 +93,11 @@ export interface BannerActions {
 }
 
 /** How the shell ended, why, and what to do about it. */
-export function banner(shell: Shell, end: End, now: number, actions: BannerActions): HTMLElement {
+export function banner(shell: Shell, { end, wasOpen }: { end: End; wasOpen: boolean }, now: number, actions: BannerActions): HTMLElement {
   const sentence = sentenceForEnd(end);
   const waiting = shell.stage === 'waiting';
   const clean = end.detail === 'process_exit' && end.exitCode === 0;
   const element = h('section', { class: `end-banner ${clean ? 'calm' : 'stark'}`, 'aria-label': 'How the shell ended' });
-  const wasOpen = shell.session.hello !== null;
   const facts = h('p', { class: 'end-facts' }, ...factLine(end, wasOpen));
   const buttons = waiting
     ? [
@@ -122,7 +121,7 @@ export function banner(shell: Shell, end: End, now: number, actions: BannerActio
       { class: 'end-text' },
       h('h2', {}, sentence.title),
       sentence.advice === '' ? '' : h('p', {}, sentence.advice),
-      end.error !== null && end.error.message !== '' ? h('p', { class: 'quiet' }, end.error.message) : '',
+      end.error !== null && saysMore(end.error.message, sentence) ? h('p', { class: 'quiet' }, end.error.message) : '',
       note === '' ? '' : h('p', { class: 'truncated' }, icon('info'), note),
       facts,
     ),

@@ -50,7 +50,8 @@ export class Tab {
   readonly #lost = h('div', {});
   readonly #steps = h('div', { class: 'steps-place' });
   readonly #end = h('div', { class: 'end-place' });
-  readonly #box = h('div', { class: 'terminal-box' }, this.#terminal, h('div', { class: 'floating' }, this.#notices, this.#lost), this.#steps);
+  // What floats over the terminal comes before it, where Tab reaches it although the terminal keeps Tab to itself.
+  readonly #box = h('div', { class: 'terminal-box' }, h('div', { class: 'floating' }, this.#notices, this.#lost), this.#terminal, this.#steps);
   #search: SearchBar | null = null;
   #opening = false;
   /** The end that has been shown and announced, so that the ticking clock does not repeat it. */
@@ -272,9 +273,10 @@ export class Tab {
   #stageChanged(shell: Shell, now: number): void {
     const before = this.#shownStage;
     this.#shownStage = shell.stage;
-    const { end } = shell;
+    const { told } = shell;
+    if (this.screen !== null) this.screen.takesTab = shell.stage !== 'ended' && shell.stage !== 'waiting';
     this.#steps.replaceChildren(...steps(shell.stage));
-    if (end === null || (shell.stage !== 'ended' && shell.stage !== 'waiting')) {
+    if (told === null || (shell.stage !== 'ended' && shell.stage !== 'waiting')) {
       this.#end.replaceChildren();
       this.#vainKeys = 0;
       if (shell.stage === 'connecting' && before !== '') this.screen?.separate('new shell');
@@ -283,13 +285,14 @@ export class Tab {
     }
     const { cluster, namespace, pod } = this.target;
     this.#end.replaceChildren(
-      banner(shell, end, now, {
+      banner(shell, told, now, {
         reconnect: () => this.#reconnect(),
         stop: () => shell.disconnect(),
         back: podPage(cluster, namespace, pod),
         login: loginAddress(SIGNED_IN_PATH),
       }),
     );
+    const { end } = told;
     if (this.#shownEnd === end) return;
     this.#shownEnd = end;
     if (end.error?.code === 'E_AUTH') this.#host.signedOut();

@@ -128,6 +128,24 @@ export function lifecycle(state) {
     await waitForOpen(page);
     await page.locator('.notices p').waitFor({ state: 'detached' });
   });
+  state('without a shell Tab leads from the terminal to what one can do about it', {}, async (page, go, _shot, gateway) => {
+    await go(exec('shell', 'shell', 'default'));
+    await waitForOpen(page);
+    await page.keyboard.press('Tab');
+    assert.equal(await page.evaluate(() => document.activeElement.tagName), 'TEXTAREA', 'the shell has Tab while it lives');
+    await type(page, 'exit 0');
+    await page.locator('.end-banner').waitFor();
+    await page.keyboard.press('Tab');
+    const focused = () => page.evaluate(() => document.activeElement.textContent);
+    assert.equal(await focused(), 'Reconnect');
+    await page.keyboard.press('Tab');
+    assert.equal(await focused(), 'Back to the pod');
+    await page.keyboard.press('Shift+Tab');
+    await page.keyboard.press('Enter');
+    await waitForOpen(page);
+    assert.equal(gateway.sessions.size, 1);
+    assert.equal(await page.locator('.notices p').count(), 0, 'Tab was no key pressed in vain');
+  });
   state('the session id is copied with a click', { page: { permissions: ['clipboard-read', 'clipboard-write'] } }, async (page, go, _shot, gateway) => {
     await go(exec('shell', 'shell', 'default'));
     await waitForOpen(page);
