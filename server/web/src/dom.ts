@@ -41,6 +41,7 @@ const ICONS = {
   close: 'M4 4l8 8M12 4l-8 8',
   plus: 'M8 3v10M3 8h10',
   duplicate: 'M5.5 5.5h8v8h-8zM10.5 2.5h-8v8',
+  split: 'M2.5 3h11v10h-11zM8 3v10',
   up: 'M4 10l4-4 4 4',
   down: 'M4 6l4 4 4-4',
   copy: 'M6 6h7v7H6zM10 3H3v7',

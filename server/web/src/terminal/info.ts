@@ -13,6 +13,7 @@ const KEYS: readonly [string, string][] = [
   ['Ctrl+Shift+C', 'copy the selection'],
   ['Ctrl+Shift+V', 'paste'],
   ['Ctrl+Shift+D', 'duplicate this shell in a new tab'],
+  ['Ctrl+Shift+\\', 'two shells side by side, and back to one'],
   ['Ctrl+Shift+← →', 'the tab before, the next tab'],
   ['F2, Delete', 'on a tab: rename it, close it'],
   ['Enter', 'after the end: reconnect'],

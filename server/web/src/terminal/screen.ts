@@ -23,6 +23,7 @@ export interface ScreenEvents {
   /** To the next tab (1) or the one before (-1). */
   step(by: number): void;
   duplicate(): void;
+  split(): void;
   bell(): void;
   /** Asks before text with line ends goes to a program that would run them at once. */
   confirmPaste(text: string): Promise<boolean>;
@@ -244,6 +245,8 @@ export class Screen {
         return () => this.#events.escaped();
       case 'KeyD':
         return () => this.#events.duplicate();
+      case 'Backslash':
+        return () => this.#events.split();
       case 'ArrowLeft':
         return () => this.#events.step(-1);
       case 'ArrowRight':

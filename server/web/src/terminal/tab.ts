@@ -25,6 +25,9 @@ export interface TabHost {
   /** To the next tab (1) or the one before (-1). */
   step(by: number): void;
   duplicate(): void;
+  split(): void;
+  /** The keyboard or the pointer came into this tab's panel. */
+  entered(tab: Tab): void;
   /** Bytes went into an open shell. */
   typed(): void;
   /** The gateway ended a shell because its login has ended. */
@@ -69,6 +72,7 @@ export class Tab {
     this.name = name;
     this.#host = host;
     this.element = h('section', { class: 'panel', hidden: true, 'aria-label': `Shell ${name}` }, this.#box, this.#end);
+    this.element.addEventListener('focusin', () => host.entered(this));
   }
 
   get href(): string {
@@ -162,6 +166,7 @@ export class Tab {
       search: () => this.find(),
       step: (by) => this.#host.step(by),
       duplicate: () => this.#host.duplicate(),
+      split: () => this.#host.split(),
       bell: () => this.#bell(),
       confirmPaste: pasteDialog,
       confirmLink: linkDialog,

@@ -31,12 +31,17 @@ export class Workspace {
   readonly #status = h('span', { class: 'pill', id: 'status', role: 'status' }, h('span'), h('span', { class: 'idle' }));
   readonly #panels = h('div', { class: 'panels' });
   readonly #disconnect: HTMLButtonElement;
+  readonly #splitter: HTMLButtonElement;
   #front: Tab | null = null;
+  /** The other shell on the screen, in a split view. */
+  #beside: Tab | null = null;
   #host: WorkspaceHost = { go: () => undefined, front: () => undefined };
   #nextId = 1;
   #stripShown = '';
 
   constructor() {
+    this.#splitter = tool('split', 'Two shells side by side (Ctrl+Shift+\\)', () => this.#split());
+    this.#splitter.classList.add('splitter');
     this.#disconnect = tool('unplug', 'Disconnect', () => this.#front?.shell?.disconnect());
     this.element.append(this.#heading, this.#toolbar(), this.#panels);
     this.#restore();
@@ -62,6 +67,7 @@ export class Workspace {
   leave(): void {
     this.element.hidden = true;
     this.#front?.show(false);
+    this.#beside?.show(false);
     this.#host = { go: () => undefined, front: () => undefined };
   }
 
@@ -77,6 +83,7 @@ export class Workspace {
       tool('smaller', 'Smaller text', () => this.#fontSize(-1)),
       tool('larger', 'Larger text', () => this.#fontSize(1)),
       tool('duplicate', 'Duplicate this shell (Ctrl+Shift+D)', () => this.#duplicate()),
+      this.#splitter,
       tool('download', 'Download the scrollback', () => this.#front?.download()),
       tool('info', 'This session, its keys and settings', () => this.#info()),
       this.#disconnect,
@@ -92,6 +99,10 @@ export class Workspace {
       escaped: () => this.#leaveTerminal(),
       step: (by) => this.#step(by),
       duplicate: () => this.#duplicate(),
+      split: () => this.#split(),
+      entered: (entered) => {
+        if (entered === this.#beside) this.#bringToFront(entered);
+      },
       typed: () => login.typed(),
       signedOut: () => void login.ask(),
       loginEndsAt: () => login.endsAt,
@@ -113,12 +124,43 @@ export class Workspace {
   }
 
   #activate(tab: Tab): void {
+    this.#bringToFront(tab);
+    tab.focus();
+  }
+
+  /** Makes this tab the one that the tools and the address speak of. In a split view it takes the place of the one in front. */
+  #bringToFront(tab: Tab): void {
+    if (tab === this.#beside) this.#beside = this.#front;
     this.#front = tab;
-    for (const one of this.#tabs) one.show(one === tab && !this.element.hidden);
+    for (const one of this.#tabs) one.show((one === tab || one === this.#beside) && !this.element.hidden);
+    this.#panels.classList.toggle('split', this.#beside !== null);
+    this.#splitter.ariaPressed = String(this.#beside !== null);
     this.#add.href = podsPage(tab.target.cluster, tab.target.namespace);
     this.#host.front(tab);
     this.#render();
-    tab.focus();
+  }
+
+  /** Puts another shell beside the one in front, a new one where there is no other; or takes it behind again. */
+  #split(): void {
+    const front = this.#front;
+    if (front === null) return;
+    if (this.#beside !== null) {
+      this.#beside = null;
+      this.#activate(front);
+      announce('One shell on the screen');
+      return;
+    }
+    const at = this.#tabs.indexOf(front);
+    const other = this.#tabs[at + 1] ?? this.#tabs[at - 1];
+    if (other === undefined) {
+      this.#beside = front;
+      this.#duplicate();
+    } else {
+      this.#beside = other;
+      this.#activate(front);
+      if (other.shell === null) void other.open();
+    }
+    announce('Two shells side by side');
   }
 
   /** A tab chosen by hand: one restored after a reload opens now. */
@@ -162,10 +204,15 @@ export class Workspace {
     if (at < 0) return;
     this.#tabs.splice(at, 1);
     tab.dispose();
-    if (tab === this.#front) {
+    const beside = this.#beside;
+    if (tab === beside && this.#front !== null) {
+      this.#beside = null;
+      this.#activate(this.#front);
+    } else if (tab === this.#front) {
       const { cluster, namespace, pod } = tab.target;
       this.#front = null;
-      const next = this.#tabs[Math.min(at, this.#tabs.length - 1)];
+      this.#beside = null;
+      const next = beside ?? this.#tabs[Math.min(at, this.#tabs.length - 1)];
       if (next === undefined) this.#host.go(podPage(cluster, namespace, pod));
       else this.#choose(next);
     }
@@ -180,6 +227,7 @@ export class Workspace {
     const front = this.#front;
     if (front === null || this.element.hidden) return;
     front.render();
+    this.#beside?.render();
     this.#heading.textContent = front.name;
     const { kind, text, idle = '' } = front.pill(now);
     const className = `pill ${kind}`;
@@ -193,23 +241,24 @@ export class Workspace {
   }
 
   #renderStrip(now: number): void {
-    const looks = this.#tabs.map((tab) => ({ tab, kind: tab.pill(now).kind, front: tab === this.#front }));
-    const shown = JSON.stringify(looks.map(({ tab, kind, front }) => [tab.id, tab.name, tab.unseen, kind, front]));
+    const looks = this.#tabs.map((tab) => ({ tab, kind: tab.pill(now).kind, front: tab === this.#front, beside: tab === this.#beside }));
+    const shown = JSON.stringify(looks.map(({ tab, kind, front, beside }) => [tab.id, tab.name, tab.unseen, kind, front, beside]));
     if (shown === this.#stripShown) return;
     this.#stripShown = shown;
     this.#store();
     const focused = document.activeElement instanceof HTMLElement ? document.activeElement.dataset['tab'] : undefined;
-    this.#strip.replaceChildren(...looks.map(({ tab, kind, front }) => this.#item(tab, kind, front)));
+    this.#strip.replaceChildren(...looks.map(({ tab, kind, front, beside }) => this.#item(tab, kind, front, beside)));
     if (focused !== undefined) this.#strip.querySelector<HTMLElement>(`[data-tab="${focused}"]`)?.focus();
     this.#strip.querySelector('[aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'nearest' });
   }
 
-  #item(tab: Tab, kind: string, front: boolean): HTMLElement {
+  #item(tab: Tab, kind: string, front: boolean, beside: boolean): HTMLElement {
     const states: Readonly<Record<string, string>> = { good: 'open', busy: 'connecting', warn: 'needs attention', off: 'ended' };
+    const where = beside ? ', on the screen' : '';
     const unseen = tab.unseen === 'bell' ? ', rang the bell' : tab.unseen === 'output' ? ', new output' : '';
     return h(
       'li',
-      { class: `tab ${kind} ${tab.unseen ?? ''}` },
+      { class: `tab ${kind} ${tab.unseen ?? ''} ${beside ? 'beside' : ''}` },
       h(
         'button',
         {
@@ -217,7 +266,7 @@ export class Workspace {
           class: 'tab-name',
           'data-tab': tab.id,
           'aria-current': front ? 'true' : null,
-          'aria-label': `${tab.name}, ${states[kind] ?? kind}${unseen}`,
+          'aria-label': `${tab.name}, ${states[kind] ?? kind}${where}${unseen}`,
           title: `${tab.target.cluster} / ${tab.target.namespace} / ${tab.target.pod}\nDouble click or F2 to rename`,
           onclick: () => this.#choose(tab),
           ondblclick: () => void this.#rename(tab),

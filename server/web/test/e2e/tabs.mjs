@@ -54,6 +54,68 @@ export function tabs(state) {
     await type(page, 'echo still-$((1+1))');
     await waitForScreen(page, (text) => /^still-2\s*$/m.test(text), 'still-2');
   });
+  state('two shells stand side by side, by the keyboard alone, and each has the size of its half', {}, async (page, go, shot, gateway) => {
+    await go(SHELL);
+    await waitForOpen(page);
+    const panels = page.locator('.panel:not([hidden])');
+    const columns = () => page.evaluate(() => [...document.querySelectorAll('.panel:not([hidden]) .terminal-box > .terminal')].map((host) => host.terminal.cols));
+    const focused = () => page.evaluate(() => document.activeElement.closest('.panel')?.ariaLabel);
+    const [whole] = await columns();
+    // With one shell the other half is a new one; that is where the keys go.
+    await page.keyboard.press('Control+Shift+Backslash');
+    await until(() => gateway.sessions.size === 2, 'the second session');
+    await waitForOpen(page);
+    assert.equal(await panels.count(), 2);
+    await page.waitForFunction((whole) => [...document.querySelectorAll('.panel:not([hidden]) .terminal-box > .terminal')].every((host) => host.terminal.cols < whole / 2), whole);
+    assert.equal(await focused(), 'Shell shell 2');
+    await page.keyboard.type('stty size\n');
+    const screen = (at) => page.evaluate((at) => {
+      const { buffer } = [...document.querySelectorAll('.panel:not([hidden]) .terminal-box > .terminal')][at].terminal;
+      return Array.from({ length: buffer.active.length }, (_, row) => buffer.active.getLine(row).translateToString(true)).join('\n');
+    }, at);
+    await until(async () => new RegExp(`^\\d+ ${(await columns())[1]}$`, 'm').test(await screen(1)), 'the size of the right half');
+    await page.keyboard.press('Control+Shift+ArrowLeft');
+    assert.equal(await focused(), 'Shell shell');
+    assert.equal(await panels.count(), 2, 'both stay');
+    await page.keyboard.type('stty size\n');
+    await until(async () => new RegExp(`^\\d+ ${(await columns())[0]}$`, 'm').test(await screen(0)), 'the size of the left half');
+    await page.waitForFunction(() => document.title === 'shell · Periscope');
+    await shot('split');
+    // A click is enough, too.
+    await panels.nth(1).locator('.xterm-screen').click();
+    await page.waitForFunction(() => document.title === 'shell 2 · Periscope');
+    await page.setViewportSize({ width: 800, height: 760 });
+    await page.waitForFunction((cols) => [...document.querySelectorAll('.panel:not([hidden]) .terminal-box > .terminal')].every((host) => host.terminal.cols > cols), (await columns())[0]);
+    await shot('split-narrow');
+    await page.setViewportSize({ width: 1180, height: 760 });
+    await page.keyboard.press('Control+Shift+Backslash');
+    assert.equal(await panels.count(), 1);
+    await page.waitForFunction((whole) => document.querySelector('.panel:not([hidden]) .terminal').terminal.cols === whole, whole);
+    assert.equal(gateway.sessions.size, 2, 'the other shell goes on behind');
+    assert.equal(await focused(), 'Shell shell 2');
+  });
+  state('the half that stays takes the whole when the other is closed', {}, async (page, go, _shot, gateway) => {
+    await go(SHELL);
+    await waitForOpen(page);
+    for (const name of ['shell 2', 'shell 3']) {
+      await page.keyboard.press('Control+Shift+D');
+      await tab(page, name).waitFor();
+      await waitForOpen(page);
+    }
+    await tab(page, /^shell$/).click();
+    await page.getByRole('button', { name: 'Two shells side by side' }).click();
+    await page.keyboard.press('Control+Shift+ArrowRight');
+    assert.equal(await page.locator('.panel:not([hidden])').count(), 2);
+    await page.keyboard.type('exit 4\n');
+    await page.locator('.end-banner').getByText('exited with code 4').waitFor();
+    await page.getByRole('button', { name: 'Close shell 2', exact: true }).click();
+    await page.locator('.tab').nth(2).waitFor({ state: 'detached' });
+    assert.deepEqual(await page.locator('.panel:not([hidden])').evaluateAll((all) => all.map((one) => one.ariaLabel)), ['Shell shell']);
+    await type(page, 'echo alone-$((1+1))');
+    await waitForScreen(page, (text) => /^alone-2\s*$/m.test(text), 'alone-2');
+    assert.equal(gateway.sessions.size, 2);
+    assert.equal(await page.getByRole('button', { name: 'Two shells side by side' }).getAttribute('aria-pressed'), 'false');
+  });
   state('a tab is renamed with F2, and its name is the window’s', {}, async (page, go, shot) => {
     await go(SHELL);
     await waitForOpen(page);
@@ -79,7 +141,7 @@ export function tabs(state) {
     await tab(page, /^shell$/).click();
     await page.locator('.tab.bell').waitFor({ state: 'detached' });
   });
-  state('a hidden terminal keeps the size it had', {}, async (page, go, _shot) => {
+  state('a terminal without any room keeps the size it had, behind other pages and in a window that is too low', {}, async (page, go, _shot) => {
     const sizes = [];
     page.on('websocket', (socket) => {
       socket.on('framesent', ({ payload }) => typeof payload === 'string' && payload.includes('resize') && sizes.push(payload));
@@ -91,6 +153,14 @@ export function tabs(state) {
     await page.getByRole('link', { name: '1 shell' }).click();
     await type(page, 'echo back-$((1+1))');
     await waitForScreen(page, (text) => /^back-2\s*$/m.test(text), 'back-2');
+    assert.deepEqual(sizes, []);
+    // As on a phone whose keyboard leaves nothing but the bars.
+    await page.setViewportSize({ width: 1180, height: 90 });
+    await page.waitForFunction(() => document.querySelector('.panel:not([hidden]) .terminal').clientHeight === 0);
+    await page.evaluate(() => new Promise((resolve) => setTimeout(resolve, 400)));
+    await page.setViewportSize({ width: 1180, height: 760 });
+    await page.waitForFunction(() => document.querySelector('.panel:not([hidden]) .terminal').clientHeight > 0);
+    await page.evaluate(() => new Promise((resolve) => setTimeout(resolve, 400)));
     assert.deepEqual(sizes, []);
   });
   state('Back leads to a shell’s end as it was left, and Open Shell to a new shell', {}, async (page, go, _shot, gateway) => {
