@@ -10,6 +10,12 @@ import { journey } from './journey.mjs';
 /** What a page may still draw after Ctrl-C: the window, the gateway's queue, and what the sockets and the container hold. */
 const AFTER_CTRL_C_BYTES = 4 * 1024 * 1024;
 
+/** What a page may take of a flood before it draws the next frame: a few windows of what may be on the way to it. */
+const BETWEEN_FRAMES_BYTES = 1024 * 1024;
+
+/** How long the flood lasts, at least eight clicks; a minute or more for a measurement. */
+const FLOOD_SECONDS = Number(process.env.PERISCOPE_FLOOD_SECONDS ?? 0);
+
 /** Runs in the page: how many bytes have come, how many are known to be drawn, and how many were when Ctrl-C left. */
 function countBytes() {
   const counted = { received: 0, drawn: 0, drawnAtCtrlC: 0 };
@@ -27,6 +33,48 @@ function countBytes() {
       if (typeof data === 'string') counted.drawn = JSON.parse(data).bytes ?? counted.drawn;
       else if (data.byteLength === 1 && data[0] === 3) counted.drawnAtCtrlC = counted.drawn;
     }
+  };
+}
+
+/** Runs in the page: how often it comes to draw a frame, what keeps it from that, and how long a click waits for its effect. */
+function watchFrames() {
+  const gaps = [];
+  const tasks = [];
+  const clicks = [];
+  let drawnBefore = 0;
+  let mostBetweenFrames = 0;
+  let last = 0;
+  let began = 0;
+  let drawnAtStart = 0;
+  const frame = (now) => {
+    gaps.push(now - last);
+    mostBetweenFrames = Math.max(mostBetweenFrames, globalThis.counted.drawn - drawnBefore);
+    last = now;
+    drawnBefore = globalThis.counted.drawn;
+    requestAnimationFrame(frame);
+  };
+  const sorted = (list) => list.toSorted((a, b) => a - b).map(Math.round);
+  const spread = (list) => {
+    const all = sorted(list);
+    return `p50 ${all[all.length >> 1] ?? 0}, p95 ${all[Math.floor(all.length * 0.95)] ?? 0}, most ${all.at(-1) ?? 0} ms`;
+  };
+  globalThis.frames = {
+    start() {
+      new PerformanceObserver((list) => tasks.push(...list.getEntries().map((one) => one.duration))).observe({ type: 'longtask' });
+      new PerformanceObserver((list) => clicks.push(...list.getEntries().filter((one) => one.name === 'click').map((one) => one.duration))).observe({ type: 'event', durationThreshold: 16 });
+      began = last = performance.now();
+      drawnAtStart = drawnBefore = globalThis.counted.drawn;
+      requestAnimationFrame(frame);
+    },
+    seen() {
+      const seconds = ((performance.now() - began) / 1000).toFixed(0);
+      const mib = ((globalThis.counted.drawn - drawnAtStart) / 1_048_576).toFixed(1);
+      return {
+        frames: gaps.length,
+        mostBetweenFrames,
+        text: `${seconds} s, ${mib} MiB drawn, at most ${(mostBetweenFrames / 1024).toFixed(0)} KiB between two frames; ${gaps.length} frames apart ${spread(gaps)}; ${tasks.length} tasks over 50 ms (${spread(tasks)}); ${clicks.length} clicks felt after ${spread(clicks)}`,
+      };
+    },
   };
 }
 
@@ -94,22 +142,28 @@ export function real(suite, browser, url, shoot) {
 
   test('yes leaves the page responsive, and after Ctrl-C at most 4 MiB more are drawn', {}, async (page, go) => {
     await page.addInitScript(countBytes);
+    await page.addInitScript(watchFrames);
     await open(page, go);
     const drawn = () => page.evaluate(() => globalThis.counted.drawn);
     await type(page, 'yes');
     await until(async () => (await drawn()) > 512 * 1024, 'the flood');
-    for (let click = 1; click <= 8; click++) {
+    await page.evaluate(() => globalThis.frames.start());
+    const began = Date.now();
+    for (let click = 1; click <= 8 || Date.now() - began < FLOOD_SECONDS * 1000; click++) {
       const before = await drawn();
       const { cols } = await frontTerminal(page);
       await page.getByRole('button', { name: click % 2 ? 'Larger text' : 'Smaller text' }).click();
       await page.waitForFunction((old) => document.querySelector('.panel:not([hidden]) .terminal').terminal.cols !== old, cols);
       await until(async () => (await drawn()) > before + 256 * 1024, 'more output after the click');
     }
+    const seen = await page.evaluate(() => globalThis.frames.seen());
     await page.locator('.panel:not([hidden]) .terminal textarea').focus();
     await page.keyboard.press('Control+C');
     await waitForScreen(page, (text) => /\^C[\s\S]*[$#]\s*$/.test(text.trimEnd()), 'the prompt after Ctrl-C', 60_000);
     const more = await page.evaluate(() => globalThis.counted.received - globalThis.counted.drawnAtCtrlC);
-    console.log(`     ${(more / 1024).toFixed(0)} KiB were drawn after Ctrl-C`);
+    console.log(`     ${seen.text}; ${(more / 1024).toFixed(0)} KiB were drawn after Ctrl-C`);
+    // Counted, not timed: the page comes to draw a frame, and to hear its user, before it has taken much more of the flood.
+    assert.ok(seen.frames > 100 && seen.mostBetweenFrames <= BETWEEN_FRAMES_BYTES, `${seen.mostBetweenFrames} bytes between two frames`);
     assert.ok(more > 0 && more <= AFTER_CTRL_C_BYTES, `${more} bytes`);
   });
 
