@@ -15,7 +15,7 @@ PROGRAM = $(CARGO_TARGET_DIR)/release/periscope
 REPORT = $(CARGO_TARGET_DIR)/test-report
 
 # What `make test` runs, cheapest first, each of them a target of its own.
-PARTS := fmt test-web e2e-ui lint test-core fuzz-replay autobahn mutants test-server interop chart e2e-list e2e test-login docs guide
+PARTS := fmt test-web e2e-ui lint test-core fuzz-replay autobahn mutants test-server interop chart e2e-list e2e e2e-serve test-login docs guide
 
 BENCH_PARTS = $(if $(CASE),$(if $(filter 1 2 3 4,$(CASE)),bench-codecs)$(if $(filter 10,$(CASE)),bench-memory),bench-codecs bench-memory)
 
@@ -112,6 +112,10 @@ e2e: build ## the journey and the terminal's promises through the real program, 
 .PHONY: test-login
 test-login: build $(OIDC)/node_modules/.ready ## login and logout of `periscope serve` through a real identity provider, in Chromium
 	chromium=$$(tools/need-chromium.sh); cd $(OIDC) && PERISCOPE_PROGRAM=$(PROGRAM) PERISCOPE_CHROMIUM="$$chromium" npm test
+
+.PHONY: e2e-serve
+e2e-serve: build $(OIDC)/node_modules/.ready ## the web UI on `periscope serve`: several people, logins that end, records, a gateway that is stopped and killed
+	chromium=$$(tools/need-chromium.sh); cd $(OIDC) && PERISCOPE_PROGRAM=$(PROGRAM) PERISCOPE_CHROMIUM="$$chromium" npm run serve
 
 $(OIDC)/node_modules/.ready: $(OIDC)/package.json $(OIDC)/package-lock.json
 	tools/need-node.sh

@@ -10,6 +10,9 @@ import { join } from 'node:path';
 /** How long anything here may take. */
 export const PATIENCE = 60_000;
 
+/** Who may do what, unless a test says otherwise: the developers everything. */
+const ADMINS = { mode: 'tier', allowedGroups: ['devs'], groupTiers: { devs: 'admin' } };
+
 /** A port that is free right now. */
 export async function freePort() {
   const server = createServer().listen(0, '127.0.0.1');
@@ -45,8 +48,9 @@ class Process {
     if (this.child.exitCode !== null) throw new Error(`${what} ended with ${this.child.exitCode}:\n${this.stderr.join('\n')}`);
   }
 
-  async stop() {
-    this.child.kill('SIGTERM');
+  /** Sends a signal and waits for the end: the exit code, or null where the signal itself was the end. */
+  async stop(signal = 'SIGTERM') {
+    this.child.kill(signal);
     const [code] = await this.ended;
     return code;
   }
@@ -62,37 +66,36 @@ export async function startSandbox(program) {
   return { kubeconfig: line.slice('export KUBECONFIG='.length), stop: () => demo.stop() };
 }
 
-/** `periscope serve` on this port, with a login through this provider. */
-export async function startGateway(program, { port, issuer, kubeconfig, clientSecret, postLogoutRedirect }) {
-  const folder = mkdtempSync(join(tmpdir(), 'periscope-oidc-'));
-  const clusters = join(folder, 'clusters.yaml');
-  const auth = join(folder, 'auth.yaml');
+/**
+ * `periscope serve` on this port, with a login through this provider; without an `issuer`, in dev mode. `session` and
+ * `authorization` are those parts of auth.yaml, `env` adds variables. Its files go into `folder`, which a later process may be given
+ * again; without one it has its own for as long as it lives.
+ */
+export async function startGateway(program, { port, issuer, kubeconfig, clientSecret, postLogoutRedirect, session, authorization = ADMINS, env = {}, folder }) {
+  const home = folder ?? mkdtempSync(join(tmpdir(), 'periscope-oidc-'));
+  const clusters = join(home, 'clusters.yaml');
+  const auth = join(home, 'auth.yaml');
   // JSON is YAML.
   writeFileSync(clusters, JSON.stringify({ clusters: [{ name: 'modern', backend: 'kubeconfig', kubeconfigPath: kubeconfig, kubeconfigContext: 'modern' }] }));
-  writeFileSync(
-    auth,
-    JSON.stringify({
-      oidc: {
-        issuer,
-        clientID: 'periscope',
-        clientSecret: '${OIDC_CLIENT_SECRET}',
-        redirectURL: `http://127.0.0.1:${port}/api/auth/callback`,
-        scopes: ['openid', 'email', 'groups'],
-        audience: 'urn:periscope',
-        postLogoutRedirect,
-        providerName: 'The Provider',
-      },
-      authorization: { mode: 'tier', allowedGroups: ['devs'], groupTiers: { devs: 'admin' } },
-    }),
-  );
+  const oidc = {
+    issuer,
+    clientID: 'periscope',
+    clientSecret: '${OIDC_CLIENT_SECRET}',
+    redirectURL: `http://127.0.0.1:${port}/api/auth/callback`,
+    scopes: ['openid', 'email', 'groups'],
+    audience: 'urn:periscope',
+    postLogoutRedirect,
+    providerName: 'The Provider',
+  };
+  if (issuer !== undefined) writeFileSync(auth, JSON.stringify({ oidc, session, authorization }));
+  const login = issuer === undefined ? { PERISCOPE_AUTH_MODE: 'dev' } : { PERISCOPE_AUTH_MODE: 'oidc', PERISCOPE_AUTH_FILE: auth, OIDC_CLIENT_SECRET: clientSecret };
   const serve = new Process(program, ['serve'], {
-    PERISCOPE_AUTH_MODE: 'oidc',
     PERISCOPE_LISTEN: '127.0.0.1',
     PORT: String(port),
     PERISCOPE_CLUSTERS_FILE: clusters,
-    PERISCOPE_AUTH_FILE: auth,
     PERISCOPE_LOG_LEVEL: 'trace',
-    OIDC_CLIENT_SECRET: clientSecret,
+    ...login,
+    ...env,
   });
   const url = `http://127.0.0.1:${port}`;
   await eventually('the start of the gateway', async () => {
@@ -105,9 +108,10 @@ export async function startGateway(program, { port, issuer, kubeconfig, clientSe
     rows: () => serve.stdout.map((line) => JSON.parse(line)),
     /** Everything it wrote. */
     said: () => [...serve.stdout, ...serve.stderr].join('\n'),
-    async stop() {
-      const code = await serve.stop();
-      rmSync(folder, { recursive: true });
+    ended: () => serve.child.exitCode !== null || serve.child.signalCode !== null,
+    async stop(signal) {
+      const code = await serve.stop(signal);
+      if (folder === undefined) rmSync(home, { recursive: true });
       return code;
     },
   };

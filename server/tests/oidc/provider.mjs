@@ -7,6 +7,10 @@ import { Provider } from 'oidc-provider';
 /** Who there is. Anybody may say that he is one of them: what is tested is what comes after. */
 const people = {
   ann: { email: 'ann@example.com', groups: ['devs'] },
+  bob: { email: 'bob@example.com', groups: ['devs'] },
+  rita: { email: 'rita@example.com', groups: ['readers'] },
+  nils: { email: 'nils@example.com', groups: ['visitors'] },
+  olga: { email: 'olga@example.com', groups: ['devs', 'auditors'] },
   many: { email: 'many@example.com', groups: [...Array.from({ length: 299 }, (_, index) => `group-${index}`), 'devs'] },
   stranger: { email: 'stranger@example.com', groups: ['others'] },
 };
