@@ -12,7 +12,7 @@ use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use log::kv::{Key, Value, VisitSource};
 use log::{LevelFilter, Log, Metadata, Record};
 
-/// Shorter lines are found by chance: `exit 0`, a prompt, a number.
+/// Shorter lines are found by chance: `exit 0`, a prompt. So are numbers, of bytes for instance.
 const LEN_MIN: usize = 8;
 
 /// How much of a line is looked for, and how many lines of a stream: a flood is the same line.
@@ -37,7 +37,8 @@ impl Payload {
         let text = String::from_utf8_lossy(bytes);
         // A line may be cut where a message ends: what is there is payload, too.
         let lines = text.split(['\n', '\r']).map(str::trim);
-        let long = lines.filter(|line| line.len() >= LEN_MIN).take(LINES_MAX);
+        let is_telling = |line: &&str| line.len() >= LEN_MIN && line.parse::<f64>().is_err();
+        let long = lines.filter(is_telling).take(LINES_MAX);
         let mut all = lock(&self.lines);
         all.extend(long.map(|line| {
             let end = (0..=LEN_MAX.min(line.len())).rfind(|&end| line.is_char_boundary(end));

@@ -78,7 +78,7 @@ pub(crate) struct Gateway {
     /// What it wrote to its log, where that is not this process's.
     log: Arc<Mutex<String>>,
     /// What its shells typed and saw.
-    payload: Arc<Payload>,
+    pub(crate) payload: Arc<Payload>,
     process: Process,
 }
 
@@ -116,7 +116,6 @@ impl Gateway {
 
     /// Panics where a byte of a terminal is in something that this gateway wrote.
     pub(crate) fn expect_no_payload(&self) {
-        assert!(!self.payload.is_empty(), "somebody typed or saw something");
         let mut log = self.log.lock().unwrap().clone();
         if let Process::Tokio(_) = self.process {
             log.push_str(&payload::log_since(0).join("\n"));
