@@ -73,7 +73,8 @@ mutants: ## the session broken in thirteen ways, each of which the simulation mu
 	node tools/mutants.mjs
 
 .PHONY: test-server
-test-server: $(WEB)/dist/index.html ## tests of the server, real kubectls included (which it fetches where they are missing)
+test-server: $(WEB)/dist/index.html ## tests of the server, with real kubectls and with moto for AWS (which it fetches where they are missing)
+	tools/need-moto.sh >/dev/null
 	sh server/tests/tools/kubectl-1.20.sh >/dev/null || { apt-get update -qq && sh server/tests/tools/kubectl-1.20.sh >/dev/null; }
 	tools="$$(tools/need-kubectl.sh)"; PATH="$$tools:$$PATH" cargo test --locked -p periscope --all-features
 

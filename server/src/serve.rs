@@ -9,11 +9,12 @@ use tokio::net::TcpListener;
 
 use crate::cli::{Exit, fail, refuse};
 use crate::config::{
-    self, AuditConfig, AuthMode, BackendConfig, ClusterConfig, Environment, Findings, Settings,
-    TlsFiles,
+    self, AuditConfig, AuthMode, AwsConfig, BackendConfig, ClusterConfig, EksConfig, Environment,
+    Findings, Settings, TlsFiles,
 };
 use crate::gateway::audit::{Audit, AuditError};
 use crate::gateway::identity::Authorization;
+use crate::gateway::kube::eks::{AwsCredentials, Eks, EksSetupError};
 use crate::gateway::kube::in_cluster::{self, InClusterError};
 use crate::gateway::kube::kubeconfig::{self, KubeconfigError};
 use crate::gateway::kube::{KubeClient, Source};
@@ -38,6 +39,11 @@ enum ServeError {
         cluster: String,
         error: InClusterError,
     },
+    #[error("cluster {cluster}: {error}")]
+    Eks {
+        cluster: String,
+        error: EksSetupError,
+    },
     #[error("{} cannot be read: {error}", path.display())]
     Certificate { path: PathBuf, error: io::Error },
     #[error("{} and its key: {error}", cert.display())]
@@ -49,9 +55,6 @@ enum ServeError {
     Login(#[from] OidcSetupError),
     #[error(transparent)]
     Audit(#[from] AuditError),
-    /// A setting that this build cannot honour.
-    #[error("{0}")]
-    NotBuilt(&'static str),
     #[error("cannot listen on {address}: {error}")]
     Listen {
         address: SocketAddr,
@@ -100,7 +103,7 @@ struct Server {
 
 impl Server {
     async fn start(settings: &Settings, environment: &Environment) -> Result<Self, ServeError> {
-        let registry = registry(&settings.clusters, environment)?;
+        let registry = registry(settings, environment)?;
         let clusters = registry.clone();
         let authorization = settings.auth.authorization.mode.value.clone();
         if authorization == Authorization::Shared {
@@ -174,12 +177,46 @@ fn origins(settings: &Settings, public_url: PublicUrl) -> Origins {
     Origins::new(public_url, hosts, allowed)
 }
 
-fn registry(clusters: &[ClusterConfig], environment: &Environment) -> Result<Registry, ServeError> {
-    let clusters = clusters.iter().map(|config| cluster(config, environment));
-    Ok(Registry::new(clusters.collect::<Result<_, _>>()?))
+fn registry(settings: &Settings, environment: &Environment) -> Result<Registry, ServeError> {
+    let mut aws = settings.aws.as_ref().map(Aws::new);
+    let mut clusters = Vec::new();
+    for config in &settings.clusters {
+        clusters.push(cluster(config, environment, aws.as_mut())?);
+    }
+    Ok(Registry::new(clusters))
 }
 
-fn cluster(config: &ClusterConfig, environment: &Environment) -> Result<Cluster, ServeError> {
+/// What all clusters of EKS share.
+struct Aws<'a> {
+    config: &'a AwsConfig,
+    credentials: Option<Arc<AwsCredentials>>,
+}
+
+impl<'a> Aws<'a> {
+    fn new(config: &'a AwsConfig) -> Self {
+        Self {
+            config,
+            credentials: None,
+        }
+    }
+
+    fn source(&mut self, cluster: &str, config: &EksConfig) -> Result<Source, EksSetupError> {
+        let credentials = match &self.credentials {
+            Some(credentials) => credentials,
+            None => self
+                .credentials
+                .insert(Arc::new(AwsCredentials::new(self.config)?)),
+        };
+        let eks = Eks::new(cluster, config, self.config, Arc::clone(credentials))?;
+        Ok(Source::Eks(eks))
+    }
+}
+
+fn cluster(
+    config: &ClusterConfig,
+    environment: &Environment,
+    aws: Option<&mut Aws<'_>>,
+) -> Result<Cluster, ServeError> {
     let name = config.name.value.clone();
     let (backend, source) = match &config.backend.value {
         BackendConfig::Kubeconfig { path, context } => {
@@ -193,10 +230,16 @@ fn cluster(config: &ClusterConfig, environment: &Environment) -> Result<Cluster,
             (Backend::Kubeconfig, source)
         }
         BackendConfig::InCluster => (Backend::InCluster, in_cluster(&name, environment)?),
-        BackendConfig::Eks(_) => {
-            return Err(ServeError::NotBuilt(
-                "the backend eks is not part of this build yet",
-            ));
+        BackendConfig::Eks(eks) => {
+            // The configuration has one of them if it has one of the other.
+            let source = aws
+                .ok_or(EksSetupError::NoCredentials)
+                .and_then(|aws| aws.source(&name, eks));
+            let source = source.map_err(|error| ServeError::Eks {
+                cluster: name.clone(),
+                error,
+            })?;
+            (Backend::Eks, source)
         }
     };
     let kube = KubeClient::from_source(source);

@@ -86,6 +86,9 @@ fn the_check_prints_every_effective_value_with_its_origin_and_no_secret() {
         ("PERISCOPE_AUDIT_ENABLED", "1"),
         ("PERISCOPE_AUDIT_KEY", "hunter2-key"),
         ("CLIENT_SECRET", "hunter2-secret"),
+        ("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE"),
+        ("AWS_SECRET_ACCESS_KEY", "hunter2-aws"),
+        ("AWS_ENDPOINT_URL_EKS", "https://eks.example"),
     ]);
     assert_eq!(code, Some(0), "{stderr}");
     let prod = stdout.split("\n[cluster prod]\n").nth(1).unwrap();
@@ -118,6 +121,10 @@ fn the_check_prints_every_effective_value_with_its_origin_and_no_secret() {
         "clientSecret = [redacted]  # auth.yaml:4: oidc.clientSecret",
         "key = [redacted]  # PERISCOPE_AUDIT_KEY",
         "enabled = true  # PERISCOPE_AUDIT_ENABLED",
+        "credentials = key AKIAEXAMPLE  # AWS_ACCESS_KEY_ID",
+        "region = us-east-1  # from the first cluster of the backend eks",
+        "endpointURL.eks = https://eks.example  # AWS_ENDPOINT_URL_EKS",
+        "endpointURL.sts = (none)  # default",
         "groupTiers.sre = admin  # auth.yaml:9: authorization.mode",
     ] {
         assert!(

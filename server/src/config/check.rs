@@ -4,7 +4,8 @@ use std::fmt::{self, Display, Write as _};
 
 use super::environment::shown;
 use super::{
-    AuditConfig, AuthConfig, BackendConfig, ClusterConfig, ExecConfig, Origin, Setting, Settings,
+    AuditConfig, AuthConfig, AwsConfig, BackendConfig, ClusterConfig, ExecConfig, Origin, Setting,
+    Settings,
 };
 use crate::gateway::identity::{Authorization, Tier};
 use crate::gateway::log::Format;
@@ -18,6 +19,9 @@ pub fn report(settings: &Settings) -> String {
     report.audit(&settings.audit);
     report.section("exec (where a cluster says nothing)");
     report.exec(&settings.exec, false);
+    if let Some(aws) = &settings.aws {
+        report.aws(aws);
+    }
     for cluster in &settings.clusters {
         report.cluster(cluster);
     }
@@ -171,6 +175,14 @@ impl Report {
         self.setting("exec.heartbeatSeconds", &exec.heartbeat);
         self.setting("exec.maxSessionsPerUser", &exec.sessions_per_user_max);
         self.setting("exec.maxSessionsTotal", &exec.sessions_total_max);
+    }
+
+    fn aws(&mut self, aws: &AwsConfig) {
+        self.section("aws");
+        self.optional("credentials", aws.credentials.as_ref());
+        self.setting("region", &aws.region);
+        self.optional("endpointURL.eks", aws.eks_endpoint.as_ref());
+        self.optional("endpointURL.sts", aws.sts_endpoint.as_ref());
     }
 
     fn cluster(&mut self, cluster: &ClusterConfig) {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::aws;
 use super::environment::Environment;
 use super::exec::ExecConfig;
 use super::findings::{Fault, Findings};
@@ -49,6 +50,10 @@ pub enum BackendConfig {
 pub struct EksConfig {
     /// The region whose endpoints are asked.
     pub region: String,
+    /// What the host names of its partition end in.
+    pub dns_suffix: &'static str,
+    /// The whole ARN: a name alone is one in many accounts.
+    pub arn: String,
     /// The cluster's name, from its ARN.
     pub cluster: String,
 }
@@ -222,17 +227,11 @@ fn read_eks(
         _ => table.place().clone(),
     };
     // Both become part of a host name or path.
-    let is_region = !region.value.is_empty()
-        && region.value.len() <= 64
-        && region
-            .value
-            .bytes()
-            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
-    if !is_region {
+    if !is_region(&region.value) {
         findings.wrong(&place(region), "the name of a region, such as eu-west-1");
         return None;
     }
-    let Some((arn_region, cluster)) = eks_arn(&arn.value) else {
+    let Some((dns_suffix, arn_region, cluster)) = eks_arn(&arn.value) else {
         findings.wrong(
             &place(arn),
             "the ARN of an EKS cluster: arn:aws:eks:REGION:ACCOUNT:cluster/NAME",
@@ -248,22 +247,29 @@ fn read_eks(
     }
     Some(BackendConfig::Eks(EksConfig {
         region: region.value.clone(),
+        dns_suffix,
+        arn: arn.value.clone(),
         cluster: cluster.to_owned(),
     }))
 }
 
-/// Region and cluster name of an EKS ARN, in any of the partitions.
-fn eks_arn(arn: &str) -> Option<(&str, &str)> {
+/// Whether this can be the name of a region.
+pub(super) fn is_region(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= 64
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+}
+
+/// The DNS suffix, region and cluster name of an EKS ARN, in any of the partitions.
+fn eks_arn(arn: &str) -> Option<(&'static str, &str, &str)> {
     let mut parts = arn.splitn(6, ':');
-    let is_eks = parts.next() == Some("arn")
-        && parts
-            .next()
-            .is_some_and(|partition| partition.starts_with("aws"))
-        && parts.next() == Some("eks");
+    let suffix = (parts.next() == Some("arn")).then(|| aws::dns_suffix(parts.next()?))??;
+    let is_eks = parts.next() == Some("eks");
     let (region, account) = (parts.next()?, parts.next()?);
     let cluster = parts.next()?.strip_prefix("cluster/")?;
-    let is_account = account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit());
-    (is_eks && is_account && is_name(cluster)).then_some((region, cluster))
+    (is_eks && aws::is_account(account) && is_name(cluster)).then_some((suffix, region, cluster))
 }
 
 fn read_kubeconfig(
@@ -359,9 +365,13 @@ mod tests {
     #[test]
     fn an_arn_names_region_and_cluster_and_nothing_else_passes() {
         let arn = "arn:aws:eks:eu-west-1:222222222222:cluster/prod-eu-west-1";
-        assert_eq!(eks_arn(arn), Some(("eu-west-1", "prod-eu-west-1")));
+        let europe = ("amazonaws.com", "eu-west-1", "prod-eu-west-1");
+        assert_eq!(eks_arn(arn), Some(europe));
         let china = "arn:aws-cn:eks:cn-north-1:222222222222:cluster/a";
-        assert_eq!(eks_arn(china), Some(("cn-north-1", "a")));
+        assert_eq!(
+            eks_arn(china),
+            Some(("amazonaws.com.cn", "cn-north-1", "a"))
+        );
         for arn in [
             "",
             "arn:aws:eks:eu-west-1:222222222222:cluster/",
@@ -370,6 +380,7 @@ mod tests {
             "arn:aws:eks:eu-west-1:22222222222:cluster/a",
             "arn:aws:ec2:eu-west-1:222222222222:cluster/a",
             "arn:gcp:eks:eu-west-1:222222222222:cluster/a",
+            "arn:awsome:eks:eu-west-1:222222222222:cluster/a",
             "prod",
         ] {
             assert_eq!(eks_arn(arn), None, "{arn}");

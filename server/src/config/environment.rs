@@ -20,7 +20,8 @@ pub struct Variable {
 macro_rules! variables {
     ($($constant:ident = $name:literal, $default:literal;)*) => {
         $(pub(super) const $constant: Variable = Variable { name: $name, default: $default };)*
-        /// Every variable of this program's own, in the order of the page.
+        /// Every variable this program reads by its own name or by the name AWS gave it, in the order
+        /// of the page.
         pub const VARIABLES: &[Variable] = &[$($constant),*];
     };
 }
@@ -52,6 +53,20 @@ variables! {
     AUDIT_VACUUM_INTERVAL = "PERISCOPE_AUDIT_VACUUM_INTERVAL", "24h";
     AUDIT_KEY = "PERISCOPE_AUDIT_KEY", "";
     DEV_ALLOW_ORIGINS = "PERISCOPE_DEV_ALLOW_ORIGINS", "";
+    AWS_ACCESS_KEY_ID = "AWS_ACCESS_KEY_ID", "";
+    AWS_SECRET_ACCESS_KEY = "AWS_SECRET_ACCESS_KEY", "";
+    AWS_SESSION_TOKEN = "AWS_SESSION_TOKEN", "";
+    AWS_WEB_IDENTITY_TOKEN_FILE = "AWS_WEB_IDENTITY_TOKEN_FILE", "";
+    AWS_ROLE_ARN = "AWS_ROLE_ARN", "";
+    AWS_ROLE_SESSION_NAME = "AWS_ROLE_SESSION_NAME", "periscope";
+    AWS_CONTAINER_CREDENTIALS_FULL_URI = "AWS_CONTAINER_CREDENTIALS_FULL_URI", "";
+    AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "";
+    AWS_CONTAINER_AUTHORIZATION_TOKEN = "AWS_CONTAINER_AUTHORIZATION_TOKEN", "";
+    AWS_REGION = "AWS_REGION", "";
+    AWS_DEFAULT_REGION = "AWS_DEFAULT_REGION", "";
+    AWS_ENDPOINT_URL = "AWS_ENDPOINT_URL", "";
+    AWS_ENDPOINT_URL_EKS = "AWS_ENDPOINT_URL_EKS", "";
+    AWS_ENDPOINT_URL_STS = "AWS_ENDPOINT_URL_STS", "";
 }
 
 /// Variables of older installations that have no effect here, and what happens instead.

@@ -6,6 +6,7 @@
 
 pub(crate) mod audit;
 mod auth;
+mod aws;
 pub mod check;
 mod clusters;
 mod environment;
@@ -24,6 +25,7 @@ use std::time::Duration;
 
 pub use audit::AuditConfig;
 pub use auth::{AuthConfig, AuthorizationConfig, OidcConfig, SessionConfig};
+pub use aws::{AwsConfig, AwsCredentialsConfig, ContainerAuthorization};
 pub use clusters::{BackendConfig, ClusterConfig, EksConfig};
 pub use environment::{Environment, NOT_HONOURED, VARIABLES, Variable};
 pub use exec::ExecConfig;
@@ -62,6 +64,8 @@ pub struct Settings {
     pub exec: ExecConfig,
     /// The clusters, in the file's order.
     pub clusters: Vec<ClusterConfig>,
+    /// How AWS is reached; none where no cluster needs it.
+    pub aws: Option<AwsConfig>,
     /// Login.
     pub auth: AuthConfig,
     /// Audit persistence.
@@ -154,6 +158,11 @@ fn read_all(
     exec.clamp("globally", findings);
     let clusters =
         clusters_node.map(|node| clusters::read(&node, environment, &unclamped, findings));
+    let aws = aws::read(
+        clusters.as_deref().unwrap_or_default(),
+        environment,
+        findings,
+    );
     let auth_node = read_file(environment, &AUTH_FILE, files, findings);
     if mode == AuthMode::Oidc && environment.get(AUTH_FILE.name).is_none() {
         findings.error(Fault::MissingVariable {
@@ -182,6 +191,7 @@ fn read_all(
         probe_on_boot: probe_on_boot?,
         exec,
         clusters: clusters?,
+        aws,
         auth,
         audit: audit?,
     })

@@ -13,7 +13,7 @@ use super::place::{Place, Setting};
 pub struct SecretText(String);
 
 impl SecretText {
-    pub(super) fn new(text: impl Into<String>) -> Self {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 

@@ -1,3 +1,5 @@
+mod aws;
+
 use std::collections::HashMap;
 
 use super::environment::VARIABLES;
@@ -128,6 +130,8 @@ clusters:
     let variables = [
         ("PERISCOPE_EXEC_IDLE_SECONDS", "700"),
         ("PERISCOPE_EXEC_HEARTBEAT_SECONDS", "10"),
+        ("AWS_ACCESS_KEY_ID", "AKIA"),
+        ("AWS_SECRET_ACCESS_KEY", "hunter2"),
     ];
     let settings = good(&variables, clusters, None);
     let [prod, dev, locked] = settings.clusters.as_slice() else {

@@ -316,6 +316,8 @@ fn dial_failure(error: KubeError) -> DialFailure {
         KubeError::Connect(ConnectError::Dns) => DialFailure::Dns,
         KubeError::Connect(ConnectError::Tcp) => DialFailure::Tcp,
         KubeError::Connect(ConnectError::Tls) => DialFailure::Tls,
+        // As if the cluster itself gave no answer: that of AWS is the way to it.
+        KubeError::Aws(error) if error.is_outage() => DialFailure::Tcp,
         _ => DialFailure::Credentials,
     }
 }

@@ -1,5 +1,7 @@
 //! A running `periscope serve`, the folder with its files, and a sandbox that is its cluster.
 
+#![allow(dead_code, reason = "every test program uses a part of this")]
+
 #[path = "../payload/mod.rs"]
 mod payload;
 
@@ -59,7 +61,7 @@ impl Place {
         place
     }
 
-    fn access(&self) -> &ClusterAccess {
+    pub(crate) fn access(&self) -> &ClusterAccess {
         let mut clusters = self.sandbox.clusters().iter();
         clusters.find(|cluster| cluster.name == "modern").unwrap()
     }
@@ -68,6 +70,7 @@ impl Place {
         self.access().token.clone()
     }
 
+    /// The path of a file in the folder.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }

@@ -14,6 +14,9 @@ const RENEW_BEFORE: Duration = Duration::from_mins(1);
 /// one.
 const FAILURE_COUNTS: Duration = Duration::from_secs(1);
 
+/// When the next attempt is made to replace something that is still usable.
+const RETRY_AFTER: Duration = Duration::from_secs(30);
+
 /// Which of the fetched values something is. Another one has another number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Generation(u64);
@@ -21,8 +24,28 @@ pub struct Generation(u64);
 /// A value and how long it is good.
 pub(super) struct Fetched<T> {
     pub(super) value: T,
-    /// None for as long as the process lives.
+    /// After this it is replaced; none for as long as the process lives.
     pub(super) good_for: Option<Duration>,
+    /// Until then it is better than nothing where it cannot be replaced; none if it is not.
+    pub(super) usable_for: Option<Duration>,
+}
+
+impl<T> Fetched<T> {
+    /// Something without an end.
+    pub(super) fn forever(value: T) -> Self {
+        Self {
+            value,
+            good_for: None,
+            usable_for: None,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Kept<T> {
+    value: T,
+    good_until: Option<Instant>,
+    usable_until: Option<Instant>,
 }
 
 /// The place where one such value is kept.
@@ -34,7 +57,7 @@ pub(super) struct Cache<T> {
 #[derive(Debug)]
 struct State<T> {
     generation: u64,
-    kept: Option<(T, Option<Instant>)>,
+    kept: Option<Kept<T>>,
     failed: Option<(KubeError, Instant)>,
 }
 
@@ -69,7 +92,7 @@ impl<T: Clone + Send + 'static> Cache<T> {
                 return answer;
             }
             let fetched = fetch.await;
-            state.keep(fetched, Instant::now())
+            state.keep(rejected, fetched, Instant::now())
         });
         task.await.unwrap_or(Err(KubeError::Credentials))
     }
@@ -87,28 +110,46 @@ impl<T: Clone> State<T> {
         {
             return Some(Err(*error));
         }
-        let (value, until) = self.kept.as_ref()?;
-        let is_good = until.is_none_or(|until| now < until) && rejected != Some(generation);
-        is_good.then(|| Ok((value.clone(), generation)))
+        let kept = self.kept.as_ref()?;
+        let is_good =
+            kept.good_until.is_none_or(|until| now < until) && rejected != Some(generation);
+        is_good.then(|| Ok((kept.value.clone(), generation)))
     }
 
     fn keep(
         &mut self,
+        rejected: Option<Generation>,
         fetched: Result<Fetched<T>, KubeError>,
         now: Instant,
     ) -> Result<(T, Generation), KubeError> {
         match fetched {
-            Ok(Fetched { value, good_for }) => {
+            Ok(Fetched {
+                value,
+                good_for,
+                usable_for,
+            }) => {
                 self.generation = self.generation.wrapping_add(1);
                 // What lives for seconds is used for nine tenths of them.
                 let used_for =
                     good_for.map(|time| time.saturating_sub(RENEW_BEFORE.min(time / 10)));
-                let until = used_for.map(|time| now + time);
-                self.kept = Some((value.clone(), until));
+                self.kept = Some(Kept {
+                    value: value.clone(),
+                    good_until: used_for.map(|time| now + time),
+                    usable_until: usable_for.map(|time| now + time),
+                });
                 self.failed = None;
                 Ok((value, Generation(self.generation)))
             }
             Err(error) => {
+                let generation = Generation(self.generation);
+                if rejected != Some(generation)
+                    && let Some(kept) = &mut self.kept
+                    && let Some(end) = kept.usable_until
+                    && now < end
+                {
+                    kept.good_until = Some(end.min(now + RETRY_AFTER));
+                    return Ok((kept.value.clone(), generation));
+                }
                 self.failed = Some((error, now));
                 Err(error)
             }
@@ -124,6 +165,7 @@ mod tests {
         Fetched {
             value,
             good_for: Some(Duration::from_secs(seconds)),
+            usable_for: None,
         }
     }
 
@@ -139,11 +181,11 @@ mod tests {
     fn a_value_is_replaced_before_its_end() {
         let (mut state, now) = (state(), Instant::now());
         assert_eq!(state.answer(None, now), None);
-        let (_, first) = state.keep(Ok(fetched(1, 840)), now).unwrap();
+        let (_, first) = state.keep(None, Ok(fetched(1, 840)), now).unwrap();
         let at = |seconds| now + Duration::from_secs(seconds);
         assert_eq!(state.answer(None, at(779)), Some(Ok((1, first))));
         assert_eq!(state.answer(None, at(780)), None);
-        state.keep(Ok(fetched(2, 10)), now).unwrap();
+        state.keep(None, Ok(fetched(2, 10)), now).unwrap();
         assert!(state.answer(None, at(8)).is_some());
         assert_eq!(state.answer(None, at(9)), None);
     }
@@ -151,9 +193,9 @@ mod tests {
     #[test]
     fn what_was_rejected_is_not_handed_out_again_but_its_successor_is() {
         let (mut state, now) = (state(), Instant::now());
-        let (_, first) = state.keep(Ok(fetched(1, 840)), now).unwrap();
+        let (_, first) = state.keep(None, Ok(fetched(1, 840)), now).unwrap();
         assert_eq!(state.answer(Some(first), now), None);
-        let (_, second) = state.keep(Ok(fetched(2, 840)), now).unwrap();
+        let (_, second) = state.keep(None, Ok(fetched(2, 840)), now).unwrap();
         assert_ne!(first, second);
         // The second of two that were rejected together needs no third.
         assert_eq!(state.answer(Some(first), now), Some(Ok((2, second))));
@@ -163,11 +205,32 @@ mod tests {
     fn a_failure_counts_for_a_moment_and_spoils_nothing() {
         let (mut state, now) = (state(), Instant::now());
         let error = KubeError::Credentials;
-        assert_eq!(state.keep(Err(error), now), Err(error));
+        assert_eq!(state.keep(None, Err(error), now), Err(error));
         assert_eq!(state.answer(None, now), Some(Err(error)));
         assert_eq!(state.answer(None, now + FAILURE_COUNTS), None);
-        state.keep(Ok(fetched(1, 840)), now).unwrap();
+        state.keep(None, Ok(fetched(1, 840)), now).unwrap();
         assert!(matches!(state.answer(None, now), Some(Ok((1, _)))));
+    }
+
+    #[test]
+    fn what_is_usable_is_used_on_while_it_cannot_be_replaced() {
+        let (mut state, now) = (state(), Instant::now());
+        let at = |seconds| now + Duration::from_secs(seconds);
+        let fetched = Fetched {
+            usable_for: Some(Duration::from_secs(1000)),
+            ..fetched(1, 840)
+        };
+        let (_, first) = state.keep(None, Ok(fetched), now).unwrap();
+        assert_eq!(state.answer(None, at(780)), None);
+        let error = KubeError::Credentials;
+        assert_eq!(state.keep(None, Err(error), at(780)), Ok((1, first)));
+        assert_eq!(state.answer(None, at(809)), Some(Ok((1, first))));
+        assert_eq!(state.answer(None, at(810)), None);
+        // Not what somebody has just found useless, and not beyond its end.
+        assert_eq!(state.keep(Some(first), Err(error), at(810)), Err(error));
+        assert_eq!(state.keep(None, Err(error), at(980)), Ok((1, first)));
+        assert_eq!(state.answer(None, at(1000)), None);
+        assert_eq!(state.keep(None, Err(error), at(1000)), Err(error));
     }
 
     #[tokio::test]

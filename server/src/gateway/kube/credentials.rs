@@ -7,6 +7,7 @@ use std::sync::Arc;
 use periscope_core::http::SecretValue;
 
 pub use super::cache::Generation;
+use super::eks::Eks;
 use super::plugin::Plugin;
 use super::{Endpoint, KubeError};
 
@@ -22,6 +23,8 @@ pub enum Source {
     },
     /// A program that hands out credentials: the `exec` of a kubeconfig.
     Plugin(Plugin),
+    /// AWS.
+    Eks(Eks),
 }
 
 /// What the gateway proves itself with.
@@ -56,6 +59,7 @@ impl Source {
                 Generation::default(),
             )),
             Self::Plugin(plugin) => plugin.access(rejected).await,
+            Self::Eks(eks) => eks.access(rejected).await,
         }
     }
 
@@ -63,7 +67,15 @@ impl Source {
     pub(super) fn can_change(&self) -> bool {
         match self {
             Self::Fixed { credentials, .. } => matches!(credentials, Credentials::TokenFile(_)),
-            Self::Plugin(_) => true,
+            Self::Plugin(_) | Self::Eks(_) => true,
+        }
+    }
+
+    /// The way to a cluster that is no longer where it was; none where nobody could know.
+    pub(super) async fn moved(&self, unreachable: &Arc<Endpoint>) -> Option<Access> {
+        match self {
+            Self::Fixed { .. } | Self::Plugin(_) => None,
+            Self::Eks(eks) => eks.moved(unreachable).await,
         }
     }
 
@@ -71,6 +83,7 @@ impl Source {
         match self {
             Self::Fixed { endpoint, .. } => endpoint.is_unverified,
             Self::Plugin(plugin) => plugin.is_unverified(),
+            Self::Eks(_) => false,
         }
     }
 }

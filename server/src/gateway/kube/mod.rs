@@ -4,6 +4,7 @@
 mod cache;
 mod connect;
 mod credentials;
+pub mod eks;
 pub mod in_cluster;
 pub mod kubeconfig;
 mod objects;
@@ -84,6 +85,9 @@ pub enum KubeError {
     /// The gateway's own token could not be read.
     #[error("the gateway's credentials could not be read")]
     Credentials,
+    /// AWS did not say where the cluster is, or gave the gateway no credentials.
+    #[error(transparent)]
+    Aws(#[from] eks::AwsError),
 }
 
 impl KubeClient {
@@ -224,7 +228,8 @@ impl KubeClient {
         Ok(items)
     }
 
-    /// One request and its whole answer, tried once more after a 401 with credentials read anew.
+    /// One request and its whole answer, tried once more after a 401 with credentials read anew, and
+    /// where the cluster cannot be reached and turns out to have moved.
     async fn request(
         &self,
         method: Method,
@@ -236,9 +241,17 @@ impl KubeClient {
         let both = async {
             let access = self.access(None).await?;
             let generation = access.generation();
+            let endpoint = Arc::clone(&access.endpoint);
             let first = self
                 .attempt(access, &method, path, body.clone(), identity, bytes_max)
                 .await;
+            if let Err(KubeError::Connect(_)) = first
+                && let Some(access) = self.source.moved(&endpoint).await
+            {
+                return self
+                    .attempt(access, &method, path, body, identity, bytes_max)
+                    .await;
+            }
             if first != Err(KubeError::Status(401)) || !self.source.can_change() {
                 return first;
             }
@@ -335,6 +348,10 @@ impl KubeError {
             Self::Status(404) => ApiError::new(ErrorCode::NotFound),
             Self::Status(401) | Self::Credentials => ApiError::new(ErrorCode::Internal)
                 .with_message("the cluster does not accept the gateway's credentials"),
+            Self::Aws(error) if error.is_outage() => ApiError::new(ErrorCode::ClusterUnreachable),
+            Self::Aws(_) => ApiError::new(ErrorCode::Internal).with_message(
+                "AWS does not let the gateway reach this cluster; the gateway's log says why",
+            ),
             Self::Impersonation => ApiError::new(ErrorCode::Internal)
                 .with_message("the gateway lacks the right to impersonate"),
             Self::Status(_) => ApiError::new(ErrorCode::InvalidRequest),

@@ -172,6 +172,7 @@ async fn fetch(
     Ok(Fetched {
         value: (endpoint, token),
         good_for,
+        usable_for: None,
     })
 }
 
