@@ -85,6 +85,7 @@ export function people(scene) {
     await waitForScreen(victim, (text) => /^busy-2\s*$/m.test(text), 'busy-2');
     const admin = await person('olga', '/sessions');
     await admin.getByText('You see everybody’s sessions').waitFor();
+    await admin.getByRole('row', { name: /shell.*ann/ }).locator('.tag.good').getByText('open · ws').waitFor();
     await shoot(admin, 'sessions');
     await admin.getByRole('button', { name: 'End the session in shell of ann', exact: true }).click();
     await admin.getByRole('dialog').getByText('End the shell of ann?').waitFor();

@@ -48,9 +48,9 @@ const PODS = [
  * Starts it on a port (0: any free one). `seed` sessions are there already; `cluster` makes them the cluster's, not the user's.
  * `login` plays a login, or `{demo: true}` the lack of one, with an end and a way to log in: its `expiresAt` and `signedIn` may be changed while it runs, and its
  * `asked` counts whoami. `audit` false: no persistence; `auditScope` is what the audit log says of itself.
- * `pods` adds pods of the namespace `faults` by name, each with a `refusal` or an `end`, which comes before or after `hello`.
+ * `startMilliseconds` is how long a shell takes to start. `pods` adds pods of the namespace `faults` by name, each with a `refusal` or an `end`, which comes before or after `hello`.
  */
-export async function startFakeGateway({ port = 0, seed = 0, cluster: capCluster = false, login = null, audit = true, auditScope = 'all', pods = {} } = {}) {
+export async function startFakeGateway({ port = 0, seed = 0, cluster: capCluster = false, login = null, audit = true, auditScope = 'all', pods = {}, startMilliseconds = 150 } = {}) {
   const sessions = new Map();
   const rows = auditRows();
   /** What was typed into the pod `dies`. */
@@ -63,7 +63,7 @@ export async function startFakeGateway({ port = 0, seed = 0, cluster: capCluster
   let totalSent = 0;
   for (let i = 0; i < seed; i++) {
     const id = randomUUID();
-    sessions.set(id, { id, cluster: 'old', namespace: 'default', pod: `worker-${i}`, container: 'app', startedAt: ago(600 * (i + 1)), actor: i % 2 === 0 ? 'dev@localhost' : 'auth0|5f7c8ec7c33c6c004bbafe82', transport: 'ws', state: 'up', idleSeconds: 7 * i, end() {} });
+    sessions.set(id, { id, cluster: 'old', namespace: 'default', pod: `worker-${i}`, container: 'app', startedAt: ago(600 * (i + 1)), actor: i % 2 === 0 ? 'dev@localhost' : 'auth0|5f7c8ec7c33c6c004bbafe82', transport: 'ws', state: 'open', idleSeconds: 7 * i, end() {} });
   }
 
   /** The refusal for this exec request, as [status, body, headers], or null. */
@@ -226,7 +226,7 @@ export async function startFakeGateway({ port = 0, seed = 0, cluster: capCluster
     };
     const fault = pods[name]?.end;
     sessions.set(id, {
-      ...facts, actor: 'dev@localhost', transport: 'ws', state: 'up', idleSeconds: 0,
+      ...facts, actor: 'dev@localhost', transport: 'ws', state: 'open', idleSeconds: 0,
       end: (detail = 'user_close') =>
         detail === 'auth_expired'
           ? end({ reason: 'forced_close', detail, truncated: false }, { code: 'E_AUTH', message: 'the login has ended' }, 1008)
@@ -286,7 +286,7 @@ export async function startFakeGateway({ port = 0, seed = 0, cluster: capCluster
       room();
       sessions.delete(id);
     });
-    (name === 'slow' ? released : new Promise((resolve) => setTimeout(resolve, 150))).then(() => {
+    (name === 'slow' ? released : new Promise((resolve) => setTimeout(resolve, startMilliseconds))).then(() => {
       say({
         type: 'hello', sessionId: id, cluster, namespace, pod: name, container: facts.container,
         command: ['sh', '-c', 'command -v bash >/dev/null 2>&1 && exec bash; exec sh'], tty: true,
@@ -361,7 +361,7 @@ function auditRows() {
 
 const EXEC = /^\/api\/clusters\/([^/]+)\/pods\/([^/]+)\/([^/]+)\/exec$/;
 
-if (import.meta.url === pathToFileURL(process.argv[1]).href) {
+if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
   const gateway = await startFakeGateway({ port: Number(process.env.PORT ?? 8090) });
   console.log(gateway.url);
 }

@@ -25,7 +25,7 @@ export async function sessionsPage({ root, signal, title }: PageContext): Promis
         { title: 'Container', cell: (session) => session.container || '–', kind: 'wide-only' },
         { title: 'Where', cell: (session) => `${session.cluster} / ${session.namespace}`, kind: 'wide-only' },
         { title: 'Who', cell: (session) => h('span', { class: 'breakable' }, session.actor) },
-        { title: 'State', cell: (session) => stateTag(session) },
+        { title: 'State', cell: (session) => stateTag(session), kind: 'wide-only' },
         { title: 'Open for', cell: (session) => age(session.startedAt, now), kind: 'number' },
         { title: 'Silent for', cell: (session) => (session.idleSeconds === null ? '–' : duration(session.idleSeconds * 1000)), kind: 'number wide-only' },
         { title: 'End', cell: (session) => endButton(session), kind: 'number' },
@@ -107,7 +107,20 @@ export async function sessionsPage({ root, signal, title }: PageContext): Promis
   signal.addEventListener('abort', () => window.clearInterval(timer));
 }
 
+/** The gateway's finer states in words for people; what it may add later is shown as it is. */
+const STATES: Readonly<Record<string, string>> = {
+  admitting: 'opening',
+  dialing: 'opening',
+  settling: 'opening',
+  open: 'open',
+  doubt: 'ending',
+  flushing: 'ending',
+  closing: 'ending',
+  over: 'ending',
+};
+
 function stateTag(session: LiveSession): HTMLElement {
   const transport = session.transport === null || session.transport === '' ? '' : ` · ${session.transport}`;
-  return h('span', { class: `tag ${session.state === 'up' ? 'good' : 'wait'}` }, `${session.state}${transport}`);
+  const state = STATES[session.state] ?? session.state;
+  return h('span', { class: `tag ${state === 'open' ? 'good' : 'wait'}`, title: session.state }, `${state}${transport}`);
 }
