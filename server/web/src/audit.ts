@@ -63,15 +63,20 @@ export interface Export {
 }
 
 /**
- * All rows that match. Rows written meanwhile would shift the pages, so the end of the time range is fixed before the
- * first page; `progress` hears how many have come.
+ * All rows that match. Rows written meanwhile would shift the pages, so the time range of the others ends with the newest row
+ * of the first page: by the gateway's clock, as a browser's may be slow and would leave the newest rows out. `progress` hears
+ * how many have come.
  */
-export async function collect(query: AuditQuery, now: number, signal: AbortSignal, progress: (rows: number, total: number) => void): Promise<Export> {
-  const fixed = { ...query, to: query.to ?? new Date(now).toISOString() };
+export async function collect(query: AuditQuery, signal: AbortSignal, progress: (rows: number, total: number) => void): Promise<Export> {
+  let fixed = query;
   const rows: AuditRow[] = [];
   for (;;) {
     const page = await queryAudit(fixed, BATCH_ROWS, rows.length, signal);
     rows.push(...page.items);
+    if (fixed.to === undefined && page.items.length > 0) {
+      const newest = Math.max(...page.items.map((row) => Date.parse(row.timestamp)));
+      fixed = { ...query, to: new Date(newest + 1).toISOString() };
+    }
     progress(rows.length, page.total);
     if (page.items.length === 0 || rows.length >= page.total || rows.length >= EXPORT_ROWS) return { rows, total: page.total };
   }

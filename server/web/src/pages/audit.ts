@@ -242,7 +242,7 @@ function pager(page: AuditPage, filter: AuditQuery): HTMLElement | null {
 async function save(kind: 'csv' | 'json', filter: AuditQuery, button: HTMLButtonElement, status: HTMLElement, signal: AbortSignal): Promise<void> {
   button.disabled = true;
   try {
-    const { rows, total } = await collect(filter, Date.now(), signal, (have, all) => {
+    const { rows, total } = await collect(filter, signal, (have, all) => {
       status.textContent = `Exporting: ${have.toLocaleString()} of ${all.toLocaleString()}`;
     });
     const blob = kind === 'csv' ? new Blob([toCsv(rows)], { type: 'text/csv' }) : new Blob([JSON.stringify(rows, null, 2), '\n'], { type: 'application/json' });
