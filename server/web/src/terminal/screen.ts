@@ -113,7 +113,7 @@ export class Screen {
     const buffer = this.#terminal.buffer.active;
     // Leaving the alternate screen also restores a cursor, so it must not be asked for in vain.
     const leave = buffer.type === 'alternate' ? '\x1b[?1049l\r\n' : buffer.cursorX > 0 ? '\r\n' : '';
-    this.#terminal.write(this.#encoder.encode(`${LEAVE_OLD_SHELL}${leave}\x1b[2m── ${text} ──\x1b[0m\r\n`));
+    this.#terminal.write(this.#encoder.encode(`${LEAVE_OLD_SHELL}${leave}\x1b[90m── ${text} ──\x1b[0m\r\n`));
   }
 
   focus(): void {
@@ -308,9 +308,18 @@ export class Screen {
   }
 }
 
-/** WebGL made by the processor is slower than the DOM, so it has to be a real graphics card. */
+/** How those call themselves that draw for WebGL without a graphics card. */
+const BY_PROCESSOR = /swiftshader|llvmpipe|softpipe|software|basic render/i;
+
+/** WebGL made by the processor is slower than the DOM, so it has to be a real graphics card. Some browsers do not count that as a caveat. */
 function wantsWebgl(settings: Settings): boolean {
   if (settings.renderer !== 'auto') return settings.renderer === 'webgl';
   const canvas = document.createElement('canvas');
-  return canvas.getContext('webgl2', { failIfMajorPerformanceCaveat: true }) !== null;
+  const context = canvas.getContext('webgl2', { failIfMajorPerformanceCaveat: true });
+  if (context === null) return false;
+  const names = context.getExtension('WEBGL_debug_renderer_info');
+  const drawer: unknown = names === null ? '' : context.getParameter(names.UNMASKED_RENDERER_WEBGL);
+  // Browsers allow a page few contexts, and every terminal asks.
+  context.getExtension('WEBGL_lose_context')?.loseContext();
+  return !BY_PROCESSOR.test(String(drawer));
 }

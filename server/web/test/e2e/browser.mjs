@@ -5,7 +5,7 @@ import { chromium } from 'playwright-core';
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
-/** With `webgl`, a processor plays the graphics card, which the UI takes for a real one. */
+/** With `webgl` a processor may play the graphics card; the UI takes it for one only when it is told to. */
 export async function openBrowser({ webgl = false } = {}) {
   return chromium.launch({
     executablePath: process.env.PERISCOPE_CHROMIUM ?? '/usr/bin/chromium',
