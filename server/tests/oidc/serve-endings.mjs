@@ -1,6 +1,6 @@
 /** What becomes of shells, on the page and in the records, when `periscope serve` is stopped or killed under them. */
 import assert from 'node:assert/strict';
-import { type, until, waitForOpen, waitForScreen } from '../../web/test/e2e/browser.mjs';
+import { screenText, type, until, waitForOpen, waitForScreen } from '../../web/test/e2e/browser.mjs';
 import { api } from './stage.mjs';
 
 const SHELL = '/clusters/modern/pods/default/shell/exec';
@@ -50,6 +50,7 @@ export function endings(scene) {
     await stage.restart();
     await waitForScreen(page, (text) => text.includes('── new shell ──'), 'a new shell, without a click');
     await openShell(page, 'after');
+    assert.equal((await screenText(page)).split('── new shell ──').length, 2, 'attempts in vain leave no trace on the screen');
     await page.goto(`${stage.url}/audit?session=${id}`);
     await page.getByText('1 to 2 of 2').waitFor();
     await page.locator('.audit').getByRole('row', { name: /session_end.*gateway_crash/ }).waitFor();

@@ -115,8 +115,9 @@ const BY_DETAIL: Readonly<Record<string, Sentence>> = {
 
 const UNKNOWN: Sentence = { title: 'The session has ended', advice: 'Reconnect to start a new shell.' };
 
-/** For pages that show something rather than open a shell, where these two codes mean less. */
+/** For pages that show something rather than open a shell, where these codes mean less. */
 const BY_REQUEST: Readonly<Record<string, Sentence>> = {
+  E_AUTH: { title: 'You are signed out', advice: 'Sign in to see this page.' },
   E_FORBIDDEN: {
     title: 'You may not see this',
     advice: 'Your account lacks the right to read it in this cluster. Ask whoever manages access there.',
@@ -148,6 +149,16 @@ export function sentenceForEnd(end: End): Sentence {
   // A vanished pod explains more than the code it shares with a broken network.
   if (end.detail === 'pod_gone' || end.detail === 'stalled') return byDetail ?? UNKNOWN;
   return sentenceForError(end.error);
+}
+
+/** Whether another try can be expected to end in the same way. */
+export function isFinal(end: End): boolean {
+  return isGone(end) || ['E_FORBIDDEN', 'E_EXEC_DISABLED', 'E_ORIGIN', 'E_INVALID_REQUEST', 'E_NO_SHELL'].includes(end.error?.code ?? '');
+}
+
+/** Whether the pod or the container is no longer there to go back to. */
+export function isGone(end: End): boolean {
+  return end.detail === 'pod_gone' || end.error?.code === 'E_NOT_FOUND';
 }
 
 /** Whether the gateway's own words add anything to ours. */

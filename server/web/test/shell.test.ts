@@ -322,19 +322,19 @@ describe('the end', () => {
     stage.answer = { reached: false, error: null };
     for (const wait of [0, 1_000, 3_000, 8_000]) {
       expect(stage.shell.stage).toBe('waiting');
-      expect(stage.shell.told).toMatchObject({ end: { detail: 'drain' }, wasOpen: true });
+      expect(stage.shell.told).toMatchObject({ end: { detail: 'drain' }, hello: { sessionId: HELLO.sessionId } });
       stage.pass(wait);
       stage.socket.vanish();
       await stage.settle();
     }
     expect(stage.shell.stage).toBe('ended');
-    expect(stage.shell.told).toMatchObject({ end: { detail: 'gateway_unreachable' }, wasOpen: false });
+    expect(stage.shell.told).toMatchObject({ end: { detail: 'gateway_unreachable' }, hello: null });
     // What the user asks for afterwards has no old reason.
     stage.shell.connect();
     stage.socket.vanish();
     await stage.settle();
     expect(stage.shell.stage).toBe('waiting');
-    expect(stage.shell.told).toMatchObject({ end: { detail: 'gateway_unreachable' }, wasOpen: false });
+    expect(stage.shell.told).toMatchObject({ end: { detail: 'gateway_unreachable' }, hello: null });
   });
 
   test('leaving the page says goodbye and hears nothing more', () => {

@@ -66,6 +66,6 @@ export function failure(error: unknown): HTMLElement {
     h('h1', {}, sentence.title),
     h('p', {}, sentence.advice),
     h('p', { class: 'quiet' }, h('code', {}, error.detail.code), saysMore(error.detail.message, sentence) ? ` ${error.detail.message}` : ''),
-    h('p', {}, error.detail.code === 'E_AUTH' ? h('a', { class: 'button primary', href: loginAddress() }, error.detail.login?.provider ? `Sign in with ${error.detail.login.provider}` : 'Sign in') : again),
+    h('p', { class: 'row' }, error.detail.code === 'E_AUTH' ? h('a', { class: 'button primary', href: loginAddress() }, error.detail.login?.provider ? `Sign in with ${error.detail.login.provider}` : 'Sign in') : again, error.status === 404 ? h('a', { class: 'button', href: '/' }, 'Go to the clusters') : ''),
   );
 }

@@ -85,12 +85,13 @@ export async function noShellDialog(target: ExecTarget, container: string): Prom
   const name = container === '' ? 'This container' : `Container ${container}`;
   const body =
     others.length > 0
-      ? 'Its image holds neither bash nor sh. Another container of this pod may have one:'
+      ? 'Its image holds neither bash nor sh. Another container of this pod may have one.'
       : `Its image holds neither bash nor sh, and no other container of this pod is running. ${trouble}`;
-  const hint = h('p', { class: 'quiet' }, 'From a terminal, ', h('code', {}, `kubectl debug -it ${target.pod} --image=busybox --target=${container || 'CONTAINER'}`), ' brings a shell along.');
+  const debug = `kubectl debug -it -n ${target.namespace} ${target.pod} \\\n  --image=busybox --target=${container || 'CONTAINER'}`;
+  const hint = [h('p', { class: 'quiet' }, 'From a terminal, this brings a shell along:'), h('pre', { class: 'preview', tabindex: 0 }, debug)];
   const dialog = openDialog<string>(
     `${name} has no shell`,
-    [h('p', {}, body), hint],
+    [h('p', {}, body), ...hint],
     [
       { text: 'Cancel', value: '' },
       ...others.map((one, index) => ({
@@ -138,7 +139,7 @@ export async function linkDialog(address: string): Promise<boolean> {
 /** Closing a tab ends its shell, which a stray click should not do. */
 export async function closeDialog(name: string): Promise<boolean> {
   const dialog = openDialog<boolean>(
-    `Close ${name} and end its shell?`,
+    `Close “${name}” and end its shell?`,
     [h('p', {}, 'The shell and what runs in it end with the tab. To look around meanwhile, just go elsewhere in Periscope: the shell stays.')],
     [
       { text: 'Keep it', value: false, focus: true },
@@ -170,7 +171,7 @@ export async function renameDialog(name: string): Promise<string | null> {
 export async function commandDialog(target: ExecTarget): Promise<boolean> {
   const words = commandWords(target.command);
   const dialog = openDialog<boolean>(
-    `Run this in ${target.pod}?`,
+    `Run this in the pod ${target.pod}?`,
     [
       h('p', {}, 'The address you followed does not ask for a shell but for a command of its own. Run it only if you know where the address is from.'),
       h('pre', { class: 'preview', tabindex: 0 }, words === null ? target.command : words.map(quoted).join(' ')),

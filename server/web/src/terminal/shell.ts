@@ -3,7 +3,7 @@
  * no DOM; sockets, timers and the dry run come from outside, so that tests can play all of them.
  */
 
-import { ConsoleSession, encodeFrame, type End, type GatewayError } from '../protocol.ts';
+import { ConsoleSession, encodeFrame, type End, type GatewayError, type Hello } from '../protocol.ts';
 import { nextAttempt } from '../reconnect.ts';
 import { HiddenTimer } from './hidden.ts';
 import { StdinQueue, Unanswered, together, type LostInput } from './stdin.ts';
@@ -45,6 +45,12 @@ export interface ShellOptions {
   hiddenSeconds: () => number;
 }
 
+/** An end, and what the gateway said of the shell when it was open; null where it never was. */
+export interface Told {
+  end: End;
+  hello: Hello | null;
+}
+
 export type Stage = 'connecting' | 'starting' | 'open' | 'waiting' | 'ended';
 
 /** How often input that the socket had no room for is tried again; there is no event for it. */
@@ -81,7 +87,7 @@ export class Shell {
   /** Set once we asked to end the shell, so that its end is not taken for a drop. */
   #leaving: 'user_close' | 'hidden' | null = null;
   /** How the last shell that was open ended, until the user asks for another. */
-  #cause: End | null = null;
+  #cause: Told | null = null;
 
   constructor(host: ShellHost, options: ShellOptions) {
     this.#host = host;
@@ -101,10 +107,10 @@ export class Shell {
   }
 
   /** The end to tell of: while attempts go on by themselves, why they have to, not how the latest of them failed. */
-  get told(): { end: End; wasOpen: boolean } | null {
-    if (this.stage === 'waiting' && this.#cause !== null) return { end: this.#cause, wasOpen: true };
+  get told(): Told | null {
+    if (this.stage === 'waiting' && this.#cause !== null) return this.#cause;
     const { end, hello } = this.session;
-    return end === null ? null : { end, wasOpen: hello !== null };
+    return end === null ? null : { end, hello };
   }
 
   /** Typed or pasted bytes that have not been handed to the socket. */
@@ -272,7 +278,7 @@ export class Shell {
     const end = session.end;
     if (end === null || this.#disposed) return;
     this.#drop();
-    if (session.hello !== null) this.#cause = end;
+    if (session.hello !== null) this.#cause = { end, hello: session.hello };
     this.lost = together(this.lost, this.#unanswered.lostBy(end, this.#stdin));
     const now = this.#host.now();
     const next = nextAttempt(end, {

@@ -2,9 +2,9 @@
 
 import { duration, h, icon } from '../dom.ts';
 import { copyText } from './clipboard.ts';
-import type { End } from '../protocol.ts';
-import { saysMore, sentenceForEnd, truncatedNote } from '../sentences.ts';
-import type { Shell } from './shell.ts';
+import type { End, Hello } from '../protocol.ts';
+import { isFinal, saysMore, sentenceForEnd, truncatedNote } from '../sentences.ts';
+import type { Shell, Told } from './shell.ts';
 import type { LostInput } from './stdin.ts';
 
 export interface Pill {
@@ -88,17 +88,18 @@ export function notices(shell: Shell, now: number, vainKeys: number, loginEndsAt
 export interface BannerActions {
   reconnect(): void;
   stop(): void;
-  back: string;
+  back: { text: string; href: string };
   login: string;
 }
 
 /** How the shell ended, why, and what to do about it. */
-export function banner(shell: Shell, { end, wasOpen }: { end: End; wasOpen: boolean }, now: number, actions: BannerActions): HTMLElement {
+export function banner(shell: Shell, { end, hello }: Told, now: number, actions: BannerActions): HTMLElement {
   const sentence = sentenceForEnd(end);
   const waiting = shell.stage === 'waiting';
-  const clean = end.detail === 'process_exit' && end.exitCode === 0;
+  const clean = (end.detail === 'process_exit' && end.exitCode === 0) || end.detail === 'user_close';
+  const final = isFinal(end);
   const element = h('section', { class: `end-banner ${clean ? 'calm' : 'stark'}`, 'aria-label': 'How the shell ended' });
-  const facts = h('p', { class: 'end-facts' }, ...factLine(end, wasOpen));
+  const facts = h('p', { class: 'end-facts' }, ...factLine(end, hello));
   const buttons = waiting
     ? [
         h('span', { class: 'retry', id: 'retry-text' }, waitingText(shell, now)),
@@ -111,8 +112,8 @@ export function banner(shell: Shell, { end, wasOpen }: { end: End; wasOpen: bool
           : null,
         end.error?.code === 'E_AUTH'
           ? button('Reconnect', false, actions.reconnect, 'refresh')
-          : button(wasOpen ? 'Reconnect' : 'Try again', true, actions.reconnect, 'refresh'),
-        h('a', { class: 'button', href: actions.back }, 'Back to the pod'),
+          : button(hello !== null ? 'Reconnect' : 'Try again', !final, actions.reconnect, 'refresh'),
+        h('a', { class: final ? 'button primary' : 'button', href: actions.back.href }, actions.back.text),
       ];
   const note = truncatedNote(end);
   element.append(
@@ -143,12 +144,15 @@ export function lostNote(lost: LostInput, dismiss: () => void): HTMLElement {
   return h('div', { class: 'lost', role: 'status' }, h('span', {}, `The last ${size} you typed or pasted ${what}.`), copy, button('Dismiss', false, dismiss));
 }
 
-/** The gateway's own words, for those who read logs: reason, detail, code, exit code. */
-function factLine(end: End, wasOpen: boolean): HTMLElement[] {
+/** The gateway's own words, for those who read logs: reason, detail, code, exit code, session. */
+function factLine(end: End, hello: Hello | null): HTMLElement[] {
   const facts: [string, string][] = [];
   if (end.detail !== 'refused') facts.push(['reason', `${end.reason}/${end.detail}`]);
   if (end.error !== null) facts.push(['error', end.error.code]);
-  if (wasOpen) facts.push(['exit code', end.exitCode === null ? 'unknown' : String(end.exitCode)]);
+  if (hello !== null) {
+    facts.push(['exit code', end.exitCode === null ? 'unknown' : String(end.exitCode)]);
+    facts.push(['session', hello.sessionId]);
+  }
   return facts.map(([name, value]) => h('span', {}, `${name} `, h('code', {}, value)));
 }
 

@@ -2,8 +2,8 @@
 
 import { dryRunExec } from '../api.ts';
 import { announce, h, icon } from '../dom.ts';
-import { execPage, execPath, podPage, type ExecTarget } from '../paths.ts';
-import { sentenceForEnd } from '../sentences.ts';
+import { execPage, execPath, podPage, podsPage, type ExecTarget } from '../paths.ts';
+import { isGone, sentenceForEnd } from '../sentences.ts';
 import type { Settings } from '../settings.ts';
 import { loginAddress, SIGNED_IN_PATH } from '../signin.ts';
 import { capDialog, commandDialog, linkDialog, noShellDialog, pasteDialog } from './dialogs.ts';
@@ -60,6 +60,7 @@ export class Tab {
   /** The end that has been shown and announced, so that the ticking clock does not repeat it. */
   #shownEnd: object | null = null;
   #shownStage = '';
+  #wasOpen = false;
   /** When the login this shell was opened under ends. */
   #loginEndsAt: number | null = null;
   #shownLost: object | null = null;
@@ -276,7 +277,6 @@ export class Tab {
   }
 
   #stageChanged(shell: Shell, now: number): void {
-    const before = this.#shownStage;
     this.#shownStage = shell.stage;
     const { told } = shell;
     if (this.screen !== null) this.screen.takesTab = shell.stage !== 'ended' && shell.stage !== 'waiting';
@@ -284,26 +284,32 @@ export class Tab {
     if (told === null || (shell.stage !== 'ended' && shell.stage !== 'waiting')) {
       this.#end.replaceChildren();
       this.#vainKeys = 0;
-      if (shell.stage === 'connecting' && before !== '') this.screen?.separate('new shell');
-      if (shell.stage === 'open') announce(`The shell in ${this.name} is open`);
+      if (shell.stage === 'open') this.#opened();
       return;
     }
     const { cluster, namespace, pod } = this.target;
+    const { end } = told;
     this.#end.replaceChildren(
       banner(shell, told, now, {
         reconnect: () => this.#reconnect(),
         stop: () => shell.disconnect(),
-        back: podPage(cluster, namespace, pod),
+        back: isGone(end) ? { text: 'Back to the pods', href: podsPage(cluster, namespace) } : { text: 'Back to the pod', href: podPage(cluster, namespace, pod) },
         login: loginAddress(SIGNED_IN_PATH),
       }),
     );
-    const { end } = told;
     if (this.#shownEnd === end) return;
     this.#shownEnd = end;
     if (end.error?.code === 'E_AUTH') this.#host.signedOut();
     const sentence = sentenceForEnd(end);
     announce(`${this.name}: ${sentence.title}. ${sentence.advice}`);
     if (this.visible) void this.#askAboutEnd(shell);
+  }
+
+  /** A line of our own parts a new shell from what an earlier one left on the screen. */
+  #opened(): void {
+    if (this.#wasOpen) this.screen?.separate('new shell');
+    this.#wasOpen = true;
+    announce(`The shell in ${this.name} is open`);
   }
 
   /** Some ends have a way out that a sentence alone cannot offer. */

@@ -32,6 +32,7 @@ export class Workspace {
   readonly #panels = h('div', { class: 'panels' });
   readonly #disconnect: HTMLButtonElement;
   readonly #splitter: HTMLButtonElement;
+  readonly #duplicator: HTMLButtonElement;
   #front: Tab | null = null;
   /** The other shell on the screen, in a split view. */
   #beside: Tab | null = null;
@@ -42,6 +43,8 @@ export class Workspace {
   constructor() {
     this.#splitter = tool('split', 'Two shells side by side (Ctrl+Shift+\\)', () => this.#split());
     this.#splitter.classList.add('splitter');
+    this.#duplicator = tool('duplicate', 'Duplicate this shell (Ctrl+Shift+D)', () => this.#duplicate());
+    this.#duplicator.classList.add('duplicate');
     this.#disconnect = tool('unplug', 'Disconnect', () => this.#front?.shell?.disconnect());
     this.element.append(this.#heading, this.#toolbar(), this.#panels);
     this.#restore();
@@ -82,7 +85,7 @@ export class Workspace {
       tool('search', 'Find in the scrollback (Ctrl+Shift+F)', () => this.#front?.find()),
       tool('smaller', 'Smaller text', () => this.#fontSize(-1)),
       tool('larger', 'Larger text', () => this.#fontSize(1)),
-      tool('duplicate', 'Duplicate this shell (Ctrl+Shift+D)', () => this.#duplicate()),
+      this.#duplicator,
       this.#splitter,
       tool('download', 'Download the scrollback', () => this.#front?.download()),
       tool('info', 'This session, its keys and settings', () => this.#info()),
@@ -249,7 +252,7 @@ export class Workspace {
     const focused = document.activeElement instanceof HTMLElement ? document.activeElement.dataset['tab'] : undefined;
     this.#strip.replaceChildren(...looks.map(({ tab, kind, front, beside }) => this.#item(tab, kind, front, beside)));
     if (focused !== undefined) this.#strip.querySelector<HTMLElement>(`[data-tab="${focused}"]`)?.focus();
-    this.#strip.querySelector('[aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'nearest' });
+    this.#strip.querySelector('[aria-current]')?.closest('li')?.scrollIntoView({ block: 'nearest', inline: 'nearest' });
   }
 
   #item(tab: Tab, kind: string, front: boolean, beside: boolean): HTMLElement {

@@ -31,7 +31,13 @@ const ENDED = [
   ['forced_close', 'auth_expired', 'E_AUTH', 'You are signed out'],
   ['forced_close', 'admin_kill', null, 'An administrator ended this session'],
   ['server_idle', 'idle', 'E_IDLE', 'Closed because nothing happened'],
+  ['forced_close', 'forbidden', 'E_FORBIDDEN', 'You may not open a shell here'],
+  ['forced_close', 'not_found', 'E_NOT_FOUND', 'The pod or container is not there'],
+  ['forced_close', 'rejected', 'E_INVALID_REQUEST', 'The request was not accepted'],
+  ['forced_close', 'unreachable', 'E_CLUSTER_UNREACHABLE', 'The cluster does not answer'],
+  ['forced_close', 'drain', 'E_DRAIN', 'The gateway is restarting'],
   ['client_close', 'user_close', null, 'You disconnected'],
+  ['client_close', 'tab_gone', null, 'The tab was closed'],
 ];
 
 export function lifecycle(state) {
@@ -79,17 +85,22 @@ export function lifecycle(state) {
     'every way a shell can end has its sentence, reason and code',
     {
       pods: Object.fromEntries(
-        ENDED.map(([reason, detail, code]) => [detail.replace('_', '-'), { end: { closed: { reason, detail, truncated: false }, error: code === null ? null : { code, message: '' } } }]),
+        ENDED.map(([reason, detail, code]) => [`ends-${detail.replace('_', '-')}`, { end: { closed: { reason, detail, truncated: false }, error: code === null ? null : { code, message: '' } } }]),
       ),
     },
     async (page, go, shot) => {
       for (const [reason, detail, code, sentence] of ENDED) {
-        await go(exec(detail.replace('_', '-')));
+        await go(exec(`ends-${detail.replace('_', '-')}`));
         const banner = page.locator('.panel:not([hidden]) .end-banner');
         await banner.getByRole('heading', { name: sentence }).waitFor();
         await banner.getByText(`${reason}/${detail}`).waitFor();
         if (code !== null) await banner.getByText(code, { exact: true }).waitFor();
         assert.equal(await banner.getByText('output').count(), detail === 'stalled' ? 2 : 0, 'nothing is said to be missing that is not');
+        // Where another try would end the same way, the way back comes first, to where there is something.
+        const gone = ['pod_gone', 'not_found'].includes(detail);
+        const back = banner.getByRole('link', { name: gone ? 'Back to the pods' : 'Back to the pod', exact: true });
+        assert.equal(await back.getAttribute('href'), gone ? '/clusters/modern/namespaces/faults' : `/clusters/modern/pods/faults/ends-${detail.replace('_', '-')}`);
+        assert.equal(await back.and(page.locator('.primary')).count(), gone || ['forbidden', 'rejected'].includes(detail) ? 1 : 0);
         await shot(`end-${detail.replace('_', '-')}`, { judge: false });
       }
     },
