@@ -17,7 +17,7 @@ REPORT = $(CARGO_TARGET_DIR)/test-report
 # What `make test` runs, cheapest first, each of them a target of its own.
 PARTS := fmt test-web e2e-ui lint test-core fuzz-replay autobahn mutants test-server interop chart e2e-list e2e e2e-serve test-login docs guide
 
-BENCH_PARTS = $(if $(CASE),$(if $(filter 1 2 3 4,$(CASE)),bench-codecs)$(if $(filter 10,$(CASE)),bench-memory),bench-codecs bench-memory)
+BENCH_PARTS = $(if $(CASE),$(if $(filter 1 2 3 4,$(CASE)),bench-codecs)$(if $(filter 10,$(CASE)),bench-memory)$(if $(filter 19,$(CASE)),bench-page),bench-codecs bench-memory bench-page)
 
 CORE_TEST = cargo test --locked --workspace --exclude periscope --exclude periscope-e2e --exclude periscope-fuzz --all-features
 CORE_FEATURES = $(shell awk '/^\[/ { inside = ($$0 == "[features]") } inside && /^[a-z]/ { print $$1 }' core/Cargo.toml)
@@ -132,7 +132,7 @@ $(WEB)/node_modules/.ready: $(WEB)/package.json $(WEB)/package-lock.json
 	touch $@
 
 .PHONY: bench
-bench: $(BENCH_PARTS) ## speed and cost as ratios, into docs/benchmarks.md; CASE=1 to 4 or CASE=10 for a part
+bench: $(BENCH_PARTS) ## speed and cost as ratios, into docs/benchmarks.md; CASE=1 to 4, CASE=10 or CASE=19 for a part
 
 .PHONY: bench-codecs
 bench-codecs: ## cases 1 to 4: our WebSocket codec against three other crates
@@ -143,6 +143,10 @@ bench-codecs: ## cases 1 to 4: our WebSocket codec against three other crates
 bench-memory: build ## case 10: memory of an idle session, against two proxies and a naive bridge
 	tools/need-proxies.sh
 	cargo run --locked --release --manifest-path server/benches/Cargo.toml -- report docs/benchmarks.md --program $(PROGRAM)
+
+.PHONY: bench-page
+bench-page: build ## case 19: from a cold page to a shell that echoes, and from a key to its echo, in Chromium
+	chromium=$$(tools/need-chromium.sh); cd $(WEB) && PERISCOPE_CHROMIUM="$$chromium" $(CURDIR)/tools/with-demo.sh $(PROGRAM) node bench/interactive.mjs $(CURDIR)/docs/benchmarks.md
 
 .PHONY: docs
 docs: ## rustdoc of the core, private items too, without warnings; pages in step with code and manifests
