@@ -175,6 +175,11 @@ async fn credentials_of_pod_identity_are_replaced_before_they_expire() {
     agent.takes("third");
     let body = until(&served, 500).await;
     assert_eq!(body["error"], "E_INTERNAL");
+    assert_eq!(
+        front.refusals(),
+        [""; 0],
+        "what was left was used to its end"
+    );
     let log = served.logged("msg=kube.eks.credentials.failed").await;
     let reason = "the Pod Identity agent: answered with status 400";
     assert!(log.contains(reason) && !log.contains("hunter2"), "{log}");

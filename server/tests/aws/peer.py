@@ -11,6 +11,7 @@ Prints one line of JSON, {"port": …, …}, and serves until its standard input
 import base64
 import datetime
 import json
+import logging
 import os
 import re
 import sys
@@ -262,6 +263,7 @@ class Peer:
 
 
 def main():
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     told = set_up()
     allow_web_identity()
     sign_bodies_only()

@@ -33,7 +33,6 @@ impl Aws {
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/aws/peer.py"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
             .spawn()
             .unwrap();
         let mut line = String::new();

@@ -23,8 +23,9 @@ use crate::config::{AwsConfig, AwsCredentialsConfig, ContainerAuthorization};
 /// while the old ones are still good.
 const RENEW_BEFORE: Duration = Duration::from_mins(5);
 
-/// Credentials younger than this are not replaced because a cluster answered 401: they are not why.
-const TOO_YOUNG_TO_BLAME: Duration = Duration::from_secs(30);
+/// Credentials younger than this are not replaced because a cluster answered 401: a cluster
+/// that never takes them must not become a stream of questions to AWS.
+const TOO_YOUNG_TO_BLAME: Duration = Duration::from_secs(5);
 
 /// The largest token file that is read. Tokens of service accounts are one or two KiB.
 const TOKEN_BYTES_MAX: u64 = 64 * 1024;
