@@ -1,9 +1,7 @@
 //! Something that has to be fetched, is good for a while, and is asked for by many at once.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
-
-use tokio::sync::Mutex;
 
 use super::KubeError;
 
@@ -51,7 +49,14 @@ struct Kept<T> {
 /// The place where one such value is kept.
 #[derive(Debug)]
 pub(super) struct Cache<T> {
-    state: Arc<Mutex<State<T>>>,
+    shared: Arc<Shared<T>>,
+}
+
+#[derive(Debug)]
+struct Shared<T> {
+    state: Mutex<State<T>>,
+    /// Held by whoever fetches.
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Debug)]
@@ -59,6 +64,17 @@ struct State<T> {
     generation: u64,
     kept: Option<Kept<T>>,
     failed: Option<(KubeError, Instant)>,
+}
+
+/// What is there without fetching.
+#[derive(Debug, PartialEq, Eq)]
+enum Found<T> {
+    /// An answer.
+    Good(Result<(T, Generation), KubeError>),
+    /// Something that is to be replaced, and does until then.
+    Usable(T, Generation),
+    /// Nothing.
+    None,
 }
 
 impl<T: Clone + Send + 'static> Cache<T> {
@@ -69,13 +85,16 @@ impl<T: Clone + Send + 'static> Cache<T> {
             failed: None,
         };
         Self {
-            state: Arc::new(Mutex::new(state)),
+            shared: Arc::new(Shared {
+                state: Mutex::new(state),
+                turn: Arc::default(),
+            }),
         }
     }
 
     /// The value, fetched if there is none that is good, or if that one was `rejected`. Fetching
     /// goes on when the caller does not wait any longer: what takes longer than one request would
-    /// otherwise never be had.
+    /// otherwise never be had. Nobody waits while there is one that is usable.
     pub(super) async fn get<F>(
         &self,
         rejected: Option<Generation>,
@@ -84,36 +103,64 @@ impl<T: Clone + Send + 'static> Cache<T> {
     where
         F: Future<Output = Result<Fetched<T>, KubeError>> + Send + 'static,
     {
-        let state = Arc::clone(&self.state);
+        let shared = Arc::clone(&self.shared);
+        let found = shared.state().find(rejected, Instant::now());
+        match found {
+            Found::Good(answer) => return answer,
+            Found::Usable(value, generation) => {
+                // Whoever has the turn is replacing it already.
+                if let Ok(turn) = Arc::clone(&shared.turn).try_lock_owned() {
+                    tokio::spawn(async move {
+                        let fetched = fetch.await;
+                        // Who asks next is told, whichever it is.
+                        drop(shared.state().keep(rejected, fetched, Instant::now()));
+                        drop(turn);
+                    });
+                }
+                return Ok((value, generation));
+            }
+            Found::None => {}
+        }
         let task = tokio::spawn(async move {
-            // Whoever waits here finds what the one before has fetched.
-            let mut state = state.lock().await;
-            if let Some(answer) = state.answer(rejected, Instant::now()) {
+            let _turn = shared.turn.lock().await;
+            // Whoever waited here finds what the one before has fetched.
+            let found = shared.state().find(rejected, Instant::now());
+            if let Found::Good(answer) = found {
                 return answer;
             }
             let fetched = fetch.await;
-            state.keep(rejected, fetched, Instant::now())
+            shared.state().keep(rejected, fetched, Instant::now())
         });
         task.await.unwrap_or(Err(KubeError::Credentials))
     }
 }
 
+impl<T> Shared<T> {
+    fn state(&self) -> MutexGuard<'_, State<T>> {
+        super::super::lock(&self.state)
+    }
+}
+
 impl<T: Clone> State<T> {
-    fn answer(
-        &self,
-        rejected: Option<Generation>,
-        now: Instant,
-    ) -> Option<Result<(T, Generation), KubeError>> {
+    fn find(&self, rejected: Option<Generation>, now: Instant) -> Found<T> {
         let generation = Generation(self.generation);
+        let kept = self.kept.as_ref().filter(|_| rejected != Some(generation));
+        if let Some(kept) = kept
+            && kept.good_until.is_none_or(|until| now < until)
+        {
+            return Found::Good(Ok((kept.value.clone(), generation)));
+        }
+        if let Some(kept) = kept
+            && kept.usable_until.is_some_and(|until| now < until)
+        {
+            return Found::Usable(kept.value.clone(), generation);
+        }
         if let Some((error, at)) = &self.failed
             && now.saturating_duration_since(*at) < FAILURE_COUNTS
         {
-            return Some(Err(*error));
+            return Found::Good(Err(*error));
         }
-        let kept = self.kept.as_ref()?;
-        let is_good =
-            kept.good_until.is_none_or(|until| now < until) && rejected != Some(generation);
-        is_good.then(|| Ok((kept.value.clone(), generation)))
+        Found::None
     }
 
     fn keep(
@@ -180,25 +227,25 @@ mod tests {
     #[test]
     fn a_value_is_replaced_before_its_end() {
         let (mut state, now) = (state(), Instant::now());
-        assert_eq!(state.answer(None, now), None);
+        assert_eq!(state.find(None, now), Found::None);
         let (_, first) = state.keep(None, Ok(fetched(1, 840)), now).unwrap();
         let at = |seconds| now + Duration::from_secs(seconds);
-        assert_eq!(state.answer(None, at(779)), Some(Ok((1, first))));
-        assert_eq!(state.answer(None, at(780)), None);
+        assert_eq!(state.find(None, at(779)), Found::Good(Ok((1, first))));
+        assert_eq!(state.find(None, at(780)), Found::None);
         state.keep(None, Ok(fetched(2, 10)), now).unwrap();
-        assert!(state.answer(None, at(8)).is_some());
-        assert_eq!(state.answer(None, at(9)), None);
+        assert!(matches!(state.find(None, at(8)), Found::Good(Ok(_))));
+        assert_eq!(state.find(None, at(9)), Found::None);
     }
 
     #[test]
     fn what_was_rejected_is_not_handed_out_again_but_its_successor_is() {
         let (mut state, now) = (state(), Instant::now());
         let (_, first) = state.keep(None, Ok(fetched(1, 840)), now).unwrap();
-        assert_eq!(state.answer(Some(first), now), None);
+        assert_eq!(state.find(Some(first), now), Found::None);
         let (_, second) = state.keep(None, Ok(fetched(2, 840)), now).unwrap();
         assert_ne!(first, second);
         // The second of two that were rejected together needs no third.
-        assert_eq!(state.answer(Some(first), now), Some(Ok((2, second))));
+        assert_eq!(state.find(Some(first), now), Found::Good(Ok((2, second))));
     }
 
     #[test]
@@ -206,10 +253,10 @@ mod tests {
         let (mut state, now) = (state(), Instant::now());
         let error = KubeError::Credentials;
         assert_eq!(state.keep(None, Err(error), now), Err(error));
-        assert_eq!(state.answer(None, now), Some(Err(error)));
-        assert_eq!(state.answer(None, now + FAILURE_COUNTS), None);
+        assert_eq!(state.find(None, now), Found::Good(Err(error)));
+        assert_eq!(state.find(None, now + FAILURE_COUNTS), Found::None);
         state.keep(None, Ok(fetched(1, 840)), now).unwrap();
-        assert!(matches!(state.answer(None, now), Some(Ok((1, _)))));
+        assert!(matches!(state.find(None, now), Found::Good(Ok((1, _)))));
     }
 
     #[test]
@@ -221,16 +268,52 @@ mod tests {
             ..fetched(1, 840)
         };
         let (_, first) = state.keep(None, Ok(fetched), now).unwrap();
-        assert_eq!(state.answer(None, at(780)), None);
+        assert_eq!(state.find(None, at(779)), Found::Good(Ok((1, first))));
+        assert_eq!(state.find(None, at(780)), Found::Usable(1, first));
         let error = KubeError::Credentials;
         assert_eq!(state.keep(None, Err(error), at(780)), Ok((1, first)));
-        assert_eq!(state.answer(None, at(809)), Some(Ok((1, first))));
-        assert_eq!(state.answer(None, at(810)), None);
-        // Not what somebody has just found useless, and not beyond its end.
+        assert_eq!(state.find(None, at(809)), Found::Good(Ok((1, first))));
+        assert_eq!(state.find(None, at(810)), Found::Usable(1, first));
+        // Not what somebody has just found useless; to the others it is as good as before.
+        assert_eq!(state.find(Some(first), at(810)), Found::None);
         assert_eq!(state.keep(Some(first), Err(error), at(810)), Err(error));
+        assert_eq!(
+            state.find(Some(first), at(810)),
+            Found::Good(Err(error)),
+            "a failure counts"
+        );
+        assert_eq!(state.find(None, at(810)), Found::Usable(1, first));
+        // And not beyond its end.
         assert_eq!(state.keep(None, Err(error), at(980)), Ok((1, first)));
-        assert_eq!(state.answer(None, at(1000)), None);
+        assert_eq!(state.find(None, at(1000)), Found::None);
         assert_eq!(state.keep(None, Err(error), at(1000)), Err(error));
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_the_successor_of_what_is_usable() {
+        let cache = Cache::new();
+        let short = Fetched {
+            good_for: Some(Duration::ZERO),
+            usable_for: Some(Duration::from_mins(1)),
+            value: 1,
+        };
+        let (_, first) = cache.get(None, async { Ok(short) }).await.unwrap();
+        let go = Arc::new(tokio::sync::Semaphore::new(0));
+        let gate = Arc::clone(&go);
+        let slow = async move {
+            gate.acquire().await.unwrap().forget();
+            Ok(fetched(2, 840))
+        };
+        // Whoever hangs hangs alone, and the second does not begin a fetch of its own.
+        assert_eq!(cache.get(None, slow).await, Ok((1, first)));
+        let second = async { panic!("fetched twice") };
+        assert_eq!(cache.get(None, second).await, Ok((1, first)));
+        go.add_permits(1);
+        // Who needs another one waits for the one that is on its way.
+        let third = async { panic!("fetched twice") };
+        let (value, second) = cache.get(Some(first), third).await.unwrap();
+        assert_eq!(value, 2);
+        assert_ne!(first, second);
     }
 
     #[tokio::test]
