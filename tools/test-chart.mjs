@@ -245,6 +245,16 @@ const tests = {
     equal([tls.livenessProbe.httpGet.scheme, tls.readinessProbe.httpGet.scheme], ['HTTPS', 'HTTPS']);
   },
 
+  'a role of AWS reaches the pod by its ServiceAccount and its group'() {
+    const annotations = { 'eks.amazonaws.com/role-arn': 'arn:aws:iam::111111111111:role/periscope' };
+    const objects = render({ ...least, serviceAccount: { annotations } });
+    equal(the(objects, 'ServiceAccount', 'periscope').metadata.annotations, annotations);
+    equal(the(render(least), 'ServiceAccount', 'periscope').metadata.annotations, undefined);
+    // Without a group of the volumes' own the projected token can be read by root alone.
+    const { securityContext } = the(objects, 'Deployment', 'periscope').spec.template.spec;
+    equal([securityContext.fsGroup, securityContext.runAsGroup], [65532, 65532]);
+  },
+
   'a change of either file restarts the pod'() {
     const checksum = (values) => the(render(values), 'Deployment', 'periscope').spec.template.metadata.annotations['checksum/config'];
     const before = checksum(least);

@@ -12,7 +12,7 @@ mod serve_support;
 
 use std::time::{Duration, Instant};
 
-use eks_support::{Agent, Aws, Front, register};
+use eks_support::{Agent, Aws, Front, Tls, register};
 use serde_json::{Value, json};
 use serve_support::{Place, Served};
 
@@ -321,6 +321,36 @@ async fn an_outage_of_aws_is_an_unreachable_cluster_and_the_log_names_it() {
     drop(closed);
     let reason = "EKS (DescribeCluster): no TCP connection was accepted";
     told(&place, &aws, &nobody, unreachable, reason).await;
+}
+
+#[tokio::test]
+async fn aws_has_to_be_vouched_for_by_the_roots_of_this_machine() {
+    let place = Place::new(&[]).await;
+    let aws = Aws::start();
+    let front = Front::start(&place, &aws).await;
+    let tls = Tls::start(&aws).await;
+    aws.describes(&front).await;
+    aws.register(&place);
+    place.write("roots.pem", tls.certificate());
+    let mut variables = aws.keys("key");
+    variables[0].1 = tls.url();
+    variables.push(("SSL_CERT_FILE", file(&place, "roots.pem")));
+    let served = serve(&place, &variables).await;
+    assert_eq!(served.get(NAMESPACES).await.0, 200, "{:?}", served.log());
+    // Another authority of the machine.
+    place.write("roots.pem", &front.certificate());
+    let reason = "EKS (DescribeCluster): the TLS handshake failed";
+    let unreachable = (502, "E_CLUSTER_UNREACHABLE");
+    told(&place, &aws, &variables, unreachable, reason).await;
+    // None at all: no request could ever succeed.
+    place.write("roots.pem", "");
+    let variables: Vec<_> = variables
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
+    let (code, stderr) = Served::refused(&place, &variables);
+    let reason = "AWS cannot be asked: this machine has no certificate authorities";
+    assert!(code == Some(3) && stderr.contains(reason), "{stderr}");
 }
 
 #[tokio::test]

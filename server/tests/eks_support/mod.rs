@@ -303,6 +303,54 @@ fn identity() -> (TlsAcceptor, String) {
     (TlsAcceptor::from(Arc::new(config)), pem)
 }
 
+/// TLS in front of moto, as AWS has it.
+pub(crate) struct Tls {
+    address: SocketAddr,
+    certificate: String,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Tls {
+    pub(crate) async fn start(aws: &Aws) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (acceptor, certificate) = identity();
+        let aws = aws.address;
+        let task = tokio::spawn(async move {
+            while let Ok((tcp, _)) = listener.accept().await {
+                let acceptor = acceptor.clone();
+                tokio::spawn(async move {
+                    // Who does not trust us hangs up.
+                    if let Ok(mut tls) = acceptor.accept(tcp).await {
+                        let mut moto = TcpStream::connect(aws).await.unwrap();
+                        drop(copy_bidirectional(&mut tls, &mut moto).await);
+                    }
+                });
+            }
+        });
+        Self {
+            address,
+            certificate,
+            task,
+        }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("https://{}", self.address)
+    }
+
+    /// Who vouches for it, PEM.
+    pub(crate) fn certificate(&self) -> &str {
+        &self.certificate
+    }
+}
+
+impl Drop for Tls {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
 /// The agent of Pod Identity on a node.
 pub(crate) struct Agent {
     address: SocketAddr,
