@@ -8,6 +8,7 @@ mod assets;
 pub mod audit;
 mod auth;
 mod browser;
+pub(crate) mod dial;
 mod exec;
 pub mod identity;
 pub mod kube;
@@ -27,7 +28,7 @@ mod routes;
 mod session_task;
 mod sessions;
 pub mod shutdown;
-mod upstream;
+pub(crate) mod upstream;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};

@@ -1,18 +1,15 @@
 //! One task per shell: moves the driver, answers its questions, writes its facts down.
 
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::future::poll_fn;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use periscope_core::drive::{Driver, Turn};
-use periscope_core::http::SecretValue;
 use periscope_core::session::{
-    Answer, Ask, Config, Dial, DialFailure, Dialed, Event, Identity, PodState, Session, Timing,
-    Transport,
+    Answer, Ask, Config, Dial, Event, Identity, PodState, Session, Timing, Transport,
 };
 use periscope_runtime_tokio::{Socket, TokioClock};
 use uuid::Uuid;
@@ -20,20 +17,18 @@ use uuid::Uuid;
 use super::Gateway;
 use super::admission::Admitted;
 use super::browser::BrowserStream;
-use super::kube::{ConnectError, Generation, KubeError};
+use super::dial::{DialResult, Pending, Way, ready};
+use super::kube::KubeError;
 use super::login::random;
 use super::records::Records;
-use super::registry::Cluster;
 use super::sessions::{Live, Slot};
-use super::upstream::{Upstream, upstream};
+use super::upstream::Upstream;
 
 /// How long the apiserver may take to say whether the pod still exists.
 const POD_CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
 type BrowserSocket = Socket<BrowserStream>;
 type SessionDriver = Driver<BrowserSocket, Upstream, TokioClock>;
-type Pending<T> = Option<Pin<Box<dyn Future<Output = T> + Send>>>;
-type DialResult = Result<(Upstream, Dialed), DialFailure>;
 
 /// Starts the session behind a handshake whose 101 is on its way.
 pub(crate) fn spawn(
@@ -136,12 +131,9 @@ fn begin(
         intent,
     );
     let place = Arc::new(Place {
-        cluster,
-        identity,
+        way: Way::new(cluster.kube.clone(), identity, slot.id()),
         namespace,
         pod,
-        session_id: slot.id(),
-        used: Mutex::new(None),
     });
     Ok(Task {
         driver,
@@ -168,13 +160,9 @@ struct Task {
 
 /// Where the shell is and as whom.
 struct Place {
-    cluster: Arc<Cluster>,
-    identity: super::identity::Identity,
+    way: Way,
     namespace: String,
     pod: String,
-    session_id: Uuid,
-    /// The credentials of the last dial: what a 401 to it was about.
-    used: Mutex<Option<Generation>>,
 }
 
 impl Task {
@@ -233,7 +221,7 @@ impl Task {
 
     fn start_dial(&mut self, dial: Dial) {
         let place = Arc::clone(&self.place);
-        self.dial = Some(Box::pin(async move { place.dial(dial).await }));
+        self.dial = Some(Box::pin(async move { place.way.dial(dial).await }));
     }
 
     fn start_pod_check(&mut self) {
@@ -243,47 +231,10 @@ impl Task {
 }
 
 impl Place {
-    async fn dial(&self, dial: Dial) -> DialResult {
-        let kube = &self.cluster.kube;
-        let used = *super::lock(&self.used);
-        let rejected = used.filter(|_| dial.fresh_credentials);
-        let access = kube.access(rejected).await.map_err(dial_failure)?;
-        *super::lock(&self.used) = Some(access.generation());
-        let authorization = access.authorization();
-        let authorization = authorization.map_err(|_| DialFailure::Credentials)?;
-        let checked = |value: &str| SecretValue::new(value).map_err(|_| DialFailure::Credentials);
-        let mut headers: Vec<_> = authorization
-            .map(|value| ("Authorization".to_owned(), value))
-            .into_iter()
-            .collect();
-        headers.extend(
-            self.identity
-                .headers()
-                .map_err(|_| DialFailure::Credentials)?,
-        );
-        headers.push((
-            "Audit-ID".to_owned(),
-            checked(&self.session_id.to_string())?,
-        ));
-        headers.push(("User-Agent".to_owned(), checked(super::kube::USER_AGENT)?));
-        let endpoint = &access.endpoint;
-        let dialed = Dialed {
-            host: endpoint.authority(),
-            path_prefix: endpoint.path_prefix.clone(),
-            headers,
-        };
-        let socket = endpoint.connect_tcp().await;
-        let socket = socket.map_err(|error| dial_failure(KubeError::Connect(error)))?;
-        let upstream = upstream(socket, endpoint).map_err(|_| DialFailure::Tls)?;
-        Ok((upstream, dialed))
-    }
-
     /// Whether the pod is still the one with the known uid; and its uid, if it could be seen.
     async fn check_pod(&self, known: Option<String>) -> (PodState, Option<String>) {
-        let asked = self
-            .cluster
-            .kube
-            .pod(&self.namespace, &self.pod, &self.identity);
+        let kube = self.way.kube();
+        let asked = kube.pod(&self.namespace, &self.pod, self.way.identity());
         match tokio::time::timeout(POD_CHECK_TIMEOUT, asked).await {
             Ok(Err(KubeError::Status(404))) => (PodState::Gone, None),
             Ok(Ok(page)) if known.is_some() && page.uid != known => (PodState::Gone, page.uid),
@@ -308,28 +259,4 @@ async fn advance(driver: &mut SessionDriver, records: &mut Records, live: &Live)
         turn
     })
     .await
-}
-
-/// What a session is told about a dial that did not come about.
-fn dial_failure(error: KubeError) -> DialFailure {
-    match error {
-        KubeError::Connect(ConnectError::Dns) => DialFailure::Dns,
-        KubeError::Connect(ConnectError::Tcp) => DialFailure::Tcp,
-        KubeError::Connect(ConnectError::Tls) => DialFailure::Tls,
-        // As if the cluster itself gave no answer: that of AWS is the way to it.
-        KubeError::Aws(error) if error.is_outage() => DialFailure::Tcp,
-        _ => DialFailure::Credentials,
-    }
-}
-
-/// The result of what runs, once; never, if nothing does.
-async fn ready<T>(pending: &mut Pending<T>) -> T {
-    match pending {
-        Some(future) => {
-            let result = future.await;
-            *pending = None;
-            result
-        }
-        None => std::future::pending().await,
-    }
 }
