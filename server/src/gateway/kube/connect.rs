@@ -11,7 +11,7 @@ use http::Uri;
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
@@ -49,6 +49,8 @@ pub struct Tls {
     pub config: Arc<ClientConfig>,
     /// The name the certificate must carry.
     pub server_name: ServerName<'static>,
+    /// The client certificate, if there is one.
+    pub own_certificate: Option<CertificateDer<'static>>,
 }
 
 /// Why there is no connection. Peer text is never kept.
@@ -149,34 +151,50 @@ impl Endpoint {
 
     /// Opens a TCP connection to the first address that answers.
     pub async fn connect_tcp(&self) -> Result<TcpStream, ConnectError> {
-        let found = tokio::net::lookup_host((self.host.as_str(), self.port)).await;
-        let addresses: Vec<SocketAddr> = found.map_err(|_| ConnectError::Dns)?.collect();
+        let addresses = self.resolve().await.map_err(|_| ConnectError::Dns)?;
         if addresses.is_empty() {
             return Err(ConnectError::Dns);
         }
         for address in addresses {
-            let dial = dial(address);
-            if let Ok(Ok(stream)) = tokio::time::timeout(ADDRESS_TIMEOUT, dial).await {
-                // Keystrokes are small and must not wait for each other; a socket that refuses the
-                // option still works.
-                drop(stream.set_nodelay(true));
+            if let Ok(stream) = Self::dial(address).await {
                 return Ok(stream);
             }
         }
         Err(ConnectError::Tcp)
     }
 
+    /// The addresses of the host, in the order in which they are tried.
+    pub(crate) async fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
+        let found = tokio::net::lookup_host((self.host.as_str(), self.port)).await?;
+        Ok(found.collect())
+    }
+
+    /// Opens a TCP connection to one address.
+    pub(crate) async fn dial(address: SocketAddr) -> io::Result<TcpStream> {
+        let stream = tokio::time::timeout(ADDRESS_TIMEOUT, dial(address)).await;
+        let stream = stream.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        // Keystrokes are small and must not wait for each other; a socket that refuses the option
+        // still works.
+        drop(stream.set_nodelay(true));
+        Ok(stream)
+    }
+
     async fn connect(&self) -> Result<Stream, ConnectError> {
         let tcp = self.connect_tcp().await?;
-        let Some(tls) = &self.tls else {
+        if self.tls.is_none() {
             return Ok(Stream::Plain(tcp));
+        }
+        let stream = self.handshake(tcp).await.map_err(|_| ConnectError::Tls)?;
+        Ok(Stream::Tls(Box::new(stream)))
+    }
+
+    /// Does the TLS handshake. The error holds the library's own where that is the reason.
+    pub(crate) async fn handshake(&self, tcp: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        let Some(tls) = &self.tls else {
+            return Err(io::Error::other("no TLS is spoken to this endpoint"));
         };
         let connector = TlsConnector::from(Arc::clone(&tls.config));
-        let stream = connector
-            .connect(tls.server_name.clone(), tcp)
-            .await
-            .map_err(|_| ConnectError::Tls)?;
-        Ok(Stream::Tls(Box::new(stream)))
+        connector.connect(tls.server_name.clone(), tcp).await
     }
 }
 
@@ -207,9 +225,11 @@ impl Tls {
                 .dangerous()
                 .with_custom_certificate_verifier(Arc::new(TrustAnyone(provider))),
         };
+        let mut own_certificate = None;
         let mut config = match certificate {
             Some(certificate) => {
                 let (chain, key) = certificate.parse()?;
+                own_certificate = chain.first().cloned();
                 let config = builder.with_client_auth_cert(chain, key);
                 config.map_err(|_| EndpointError::Certificate)?
             }
@@ -220,6 +240,7 @@ impl Tls {
         Ok(Self {
             config: Arc::new(config),
             server_name,
+            own_certificate,
         })
     }
 }

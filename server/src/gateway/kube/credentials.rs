@@ -79,6 +79,38 @@ impl Source {
         }
     }
 
+    /// The apiserver, where it is known without asking anybody.
+    pub(super) fn known_endpoint(&self) -> Option<Arc<Endpoint>> {
+        match self {
+            Self::Fixed { endpoint, .. } => Some(Arc::clone(endpoint)),
+            Self::Plugin(plugin) => Some(plugin.plain_endpoint()),
+            Self::Eks(_) => None,
+        }
+    }
+
+    /// What kind of credentials these are, for an operator. Nothing in it is secret.
+    pub(super) fn kind(&self) -> String {
+        match self {
+            Self::Fixed {
+                endpoint,
+                credentials,
+            } => {
+                let tls = endpoint.tls.as_ref();
+                let has_certificate = tls.is_some_and(|tls| tls.own_certificate.is_some());
+                match (credentials, has_certificate) {
+                    (Credentials::None, true) => "client certificate".to_owned(),
+                    (Credentials::None, false) => "none".to_owned(),
+                    (Credentials::Token(_), _) => "fixed token".to_owned(),
+                    (Credentials::TokenFile(path), _) => {
+                        format!("token of the file {}", path.display())
+                    }
+                }
+            }
+            Self::Plugin(plugin) => format!("plugin {}", plugin.command()),
+            Self::Eks(eks) => format!("token of EKS, signed with {}", eks.credentials_kind()),
+        }
+    }
+
     pub(super) fn is_unverified(&self) -> bool {
         match self {
             Self::Fixed { endpoint, .. } => endpoint.is_unverified,

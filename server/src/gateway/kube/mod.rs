@@ -15,12 +15,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use periscope_core::code::ErrorCode;
 use serde::de::DeserializeOwned;
+use uuid::Uuid;
 
 use connect::Connector;
 pub use connect::{ConnectError, Endpoint, EndpointError, Tls};
@@ -33,6 +34,9 @@ use super::respond::ApiError;
 
 /// How long a request of the UI may take altogether.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The id under which the apiserver's audit log has a request.
+const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 
 /// How the gateway names itself to apiservers.
 pub(crate) const USER_AGENT: &str = concat!("periscope/", env!("CARGO_PKG_VERSION"));
@@ -56,10 +60,20 @@ pub struct KubeClient {
     /// The pool of the endpoint that is in use: another one, or another client certificate, must
     /// not meet the connections of the last.
     pool: Arc<Mutex<Option<PoolOf>>>,
+    /// The `Audit-ID` of every request; without one the apiserver makes its own.
+    audit_id: Option<Uuid>,
 }
 
 type PoolOf = (Arc<Endpoint>, Pool);
 type Pool = Client<Connector, Full<Bytes>>;
+
+/// What an apiserver answered. All of it is a peer's text.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
 
 /// Why a request has no result. Never holds a peer's text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -104,7 +118,25 @@ impl KubeClient {
         Self {
             source: Arc::new(source),
             pool: Arc::default(),
+            audit_id: None,
         }
+    }
+
+    /// The same client, whose requests the apiserver's audit log all has under one id.
+    #[must_use]
+    pub(crate) fn with_audit_id(mut self, audit_id: Uuid) -> Self {
+        self.audit_id = Some(audit_id);
+        self
+    }
+
+    /// The apiserver, where it is known without asking anybody.
+    pub(crate) fn known_endpoint(&self) -> Option<Arc<Endpoint>> {
+        self.source.known_endpoint()
+    }
+
+    /// What kind of credentials these are, for an operator.
+    pub(crate) fn credentials_kind(&self) -> String {
+        self.source.kind()
     }
 
     /// Where the apiserver is and how to get in, now. `rejected` is what the apiserver answered 401
@@ -228,8 +260,19 @@ impl KubeClient {
         Ok(items)
     }
 
-    /// One request and its whole answer, tried once more after a 401 with credentials read anew, and
-    /// where the cluster cannot be reached and turns out to have moved.
+    /// One request and what came back, whatever it says.
+    pub(crate) async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        identity: &Identity,
+    ) -> Result<Answer, KubeError> {
+        self.exchange(method, path, body, identity, OBJECT_BYTES_MAX)
+            .await
+    }
+
+    /// One request and the body of a good answer.
     async fn request(
         &self,
         method: Method,
@@ -238,6 +281,26 @@ impl KubeClient {
         identity: &Identity,
         bytes_max: usize,
     ) -> Result<Bytes, KubeError> {
+        let answer = self
+            .exchange(method, path, body, identity, bytes_max)
+            .await?;
+        if answer.status.is_success() {
+            Ok(answer.body)
+        } else {
+            Err(status_error(answer.status, &answer.body))
+        }
+    }
+
+    /// One request and its whole answer, tried once more after a 401 with credentials read anew, and
+    /// where the cluster cannot be reached and turns out to have moved.
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        identity: &Identity,
+        bytes_max: usize,
+    ) -> Result<Answer, KubeError> {
         let both = async {
             let access = self.access(None).await?;
             let generation = access.generation();
@@ -252,7 +315,9 @@ impl KubeClient {
                     .attempt(access, &method, path, body, identity, bytes_max)
                     .await;
             }
-            if first != Err(KubeError::Status(401)) || !self.source.can_change() {
+            let is_unknown =
+                matches!(&first, Ok(answer) if answer.status == StatusCode::UNAUTHORIZED);
+            if !is_unknown || !self.source.can_change() {
                 return first;
             }
             let access = self.access(Some(generation)).await?;
@@ -272,7 +337,7 @@ impl KubeClient {
         body: Bytes,
         identity: &Identity,
         bytes_max: usize,
-    ) -> Result<Bytes, KubeError> {
+    ) -> Result<Answer, KubeError> {
         // The scheme only keys the pool: TLS is the connector's business.
         let uri = format!(
             "http://{}{}{path}",
@@ -284,6 +349,9 @@ impl KubeClient {
         request = request.header(header::USER_AGENT, USER_AGENT);
         if !body.is_empty() {
             request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        if let Some(audit_id) = self.audit_id {
+            request = request.header(AUDIT_ID, audit_id.to_string());
         }
         let mut request = request
             .body(Full::new(body))
@@ -300,8 +368,8 @@ impl KubeClient {
             .request(request)
             .await
             .map_err(|error| request_error(&error))?;
-        let status = answer.status();
-        let body = Limited::new(answer.into_body(), bytes_max).collect().await;
+        let (head, body) = answer.into_parts();
+        let body = Limited::new(body, bytes_max).collect().await;
         let body = body.map_err(|error| {
             if error.is::<LengthLimitError>() {
                 KubeError::Garbage
@@ -309,12 +377,11 @@ impl KubeClient {
                 KubeError::Broken
             }
         })?;
-        let body = body.to_bytes();
-        if status.is_success() {
-            Ok(body)
-        } else {
-            Err(status_error(status, &body))
-        }
+        Ok(Answer {
+            status: head.status,
+            headers: head.headers,
+            body: body.to_bytes(),
+        })
     }
 
     /// The pool of this endpoint, a new one if it is not that of the last request.

@@ -95,6 +95,16 @@ impl Plugin {
     pub(super) fn is_unverified(&self) -> bool {
         self.endpoint.is_unverified
     }
+
+    /// The apiserver as it is reached before the plugin was asked.
+    pub(super) fn plain_endpoint(&self) -> Arc<Endpoint> {
+        Arc::clone(&self.endpoint)
+    }
+
+    /// The program's name. Its arguments may be secrets.
+    pub(super) fn command(&self) -> String {
+        self.spec.command.to_string_lossy().into_owned()
+    }
 }
 
 /// Arguments and variables may be secrets.

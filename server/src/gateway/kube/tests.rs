@@ -24,7 +24,7 @@ struct Folder(PathBuf);
 
 impl Folder {
     fn new() -> Self {
-        let path = std::env::temp_dir().join(format!("periscope-test-{}", uuid::Uuid::new_v4()));
+        let path = std::env::temp_dir().join(format!("periscope-test-{}", Uuid::new_v4()));
         std::fs::create_dir(&path).unwrap();
         Self(path)
     }

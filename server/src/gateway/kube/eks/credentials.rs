@@ -98,6 +98,15 @@ impl AwsCredentials {
         })
     }
 
+    /// Where they come from, for an operator.
+    pub(super) fn kind(&self) -> &'static str {
+        match &*self.source {
+            Source::Keys(_) => "keys of the environment",
+            Source::WebIdentity { .. } => "the role of the service account (IRSA)",
+            Source::Container { .. } => "the role of EKS Pod Identity",
+        }
+    }
+
     /// Credentials to sign with. `rejected` are those a cluster did not take.
     pub(super) async fn get(
         &self,

@@ -145,6 +145,11 @@ impl Eks {
         Ok(Access::new(place.0.endpoint, Some(token.value), generation))
     }
 
+    /// What signs the tokens, for an operator.
+    pub(super) fn credentials_kind(&self) -> &'static str {
+        self.inner.credentials.kind()
+    }
+
     /// Another way in than to `unreachable`, if AWS knows of one.
     pub(super) async fn moved(&self, unreachable: &Arc<Endpoint>) -> Option<Access> {
         let describe = || Arc::clone(&self.inner).described();
