@@ -18,7 +18,7 @@ const TIER_PREFIX: &str = "periscope-tier:";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Identity {
     pub(super) user: String,
-    groups: Vec<String>,
+    pub(super) groups: Vec<String>,
     is_owner: bool,
 }
 

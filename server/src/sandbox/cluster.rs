@@ -57,6 +57,11 @@ impl Flavour {
         self == Self::Modern
     }
 
+    /// Whether people may ask who they are: since 1.28.
+    pub(super) fn has_self_reviews(self) -> bool {
+        self == Self::Modern
+    }
+
     /// Whether the v5 translator is there.
     pub(super) fn has_v5(self) -> bool {
         self == Self::Modern

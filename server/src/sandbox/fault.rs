@@ -13,11 +13,15 @@ pub enum Fault {
     TlsBadCert,
     /// Connections are accepted and exec requests read, but no answer ever comes.
     Silent,
+    /// WebSocket handshakes never get an answer. SPDY works.
+    SilentWs,
     /// WebSocket handshakes get a 403 without headers or body, as from a server that lacks the
     /// subprotocol. SPDY works.
     RefuseWs,
     /// Every exec handshake gets a proxy's 426 page.
     RefuseAll,
+    /// WebSocket v5 is refused as by `refuse-ws`, SPDY gets a proxy's 426 page. WebSocket v4 works.
+    OnlyV4,
     /// The connection ends right after a good 101.
     EofAfter101,
     /// Bytes that are neither WebSocket nor SPDY follow a good 101.
@@ -56,12 +60,14 @@ fn names() -> String {
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Unreachable,
         Self::TlsBadCert,
         Self::Silent,
+        Self::SilentWs,
         Self::RefuseWs,
         Self::RefuseAll,
+        Self::OnlyV4,
         Self::EofAfter101,
         Self::GarbageAfter101,
         Self::NoStatus,
@@ -81,8 +87,10 @@ impl Fault {
             Self::Unreachable => "unreachable",
             Self::TlsBadCert => "tls-bad-cert",
             Self::Silent => "silent",
+            Self::SilentWs => "silent-ws",
             Self::RefuseWs => "refuse-ws",
             Self::RefuseAll => "refuse-all",
+            Self::OnlyV4 => "only-v4",
             Self::EofAfter101 => "eof-after-101",
             Self::GarbageAfter101 => "garbage-after-101",
             Self::NoStatus => "no-status",

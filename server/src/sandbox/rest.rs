@@ -93,6 +93,20 @@ fn route(cluster: &Cluster, request: &Parts, body: &[u8]) -> Result<Answer, Refu
         ["apis"] if is_get => ok(json!({
             "kind": "APIGroupList", "apiVersion": "v1", "groups": [authorization_group()],
         })),
+        ["apis", "authentication.k8s.io", "v1", "selfsubjectreviews"]
+            if cluster.flavour.has_self_reviews() =>
+        {
+            if request.method != Method::POST {
+                return Err(Refusal::method_not_allowed());
+            }
+            let told = json!({
+                "kind": "SelfSubjectReview",
+                "apiVersion": "authentication.k8s.io/v1",
+                "metadata": {"creationTimestamp": null},
+                "status": {"userInfo": {"username": who.user, "groups": who.groups}},
+            });
+            Ok(Answer::Json(StatusCode::CREATED, told))
+        }
         ["apis", "authorization.k8s.io"] if is_get => {
             let mut group = authorization_group();
             group["kind"] = json!("APIGroup");

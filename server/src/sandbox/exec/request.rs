@@ -92,10 +92,10 @@ pub(in super::super) fn decide(cluster: &Cluster, request: &Parts) -> Result<Pla
     let headers = &request.headers;
     let is_websocket = asks_for(headers, "websocket");
     let is_spdy = asks_for(headers, "spdy/3.1");
-    if cluster.has(Fault::Silent) {
+    if cluster.has(Fault::Silent) || (cluster.has(Fault::SilentWs) && is_websocket) {
         return Err(Denial::Silence);
     }
-    if cluster.has(Fault::RefuseAll) {
+    if cluster.has(Fault::RefuseAll) || (cluster.has(Fault::OnlyV4) && is_spdy) {
         return Err(Denial::Page);
     }
     if cluster.has(Fault::RefuseWs) && is_websocket {
@@ -248,7 +248,8 @@ fn websocket_subprotocol(
         return Ok(None);
     }
     let v5 = Subprotocol::V5;
-    if cluster.flavour.has_v5() && offered.contains(&v5.as_str()) {
+    let has_v5 = cluster.flavour.has_v5() && !cluster.has(Fault::OnlyV4);
+    if has_v5 && offered.contains(&v5.as_str()) {
         return Ok(Some(v5));
     }
     let mut known = offered.iter().filter_map(|name| Subprotocol::parse(name));
