@@ -7,8 +7,10 @@
     clippy::indexing_slicing
 )]
 
+mod impostor;
 mod serve_support;
 
+use impostor::{Disguise, Impostor};
 use periscope_server::sandbox::Fault;
 use serde_json::{Value, json};
 use serve_support::{Place, Served};
@@ -336,6 +338,54 @@ async fn the_boot_probe_warms_credentials_and_holds_nothing_up_for_long() {
     let served = Served::start(&place, &probe).await;
     served.logged("msg=kube.probe.slow").await;
     assert_eq!(served.get("/api/clusters").await.0, 200);
+}
+
+/// An apiserver that says yes to every access review.
+fn yes(line: &str, _: &str) -> Option<(u16, String, String)> {
+    let body = if line.contains("/selfsubjectaccessreviews ") {
+        json!({"status": {"allowed": true}})
+    } else if line.contains("/namespaces?") {
+        json!({"items": []})
+    } else {
+        return None;
+    };
+    Some((200, String::new(), body.to_string()))
+}
+
+#[tokio::test]
+async fn the_boot_probe_asks_for_the_right_to_exec_before_anybody_else_does() {
+    let place = Place::new(&[]).await;
+    let impostor = Impostor::start(Disguise::default(), yes).await;
+    place.write("kubeconfig", &impostor.kubeconfig().to_string());
+    place.write("auth.yaml", TIER);
+    let served = Served::start(&place, &[]).await;
+    assert!(impostor.asked().is_empty(), "nobody asked for the probe");
+    drop(served);
+    let served = Served::start(&place, &[("PERISCOPE_PROBE_CLUSTERS_ON_BOOT", "1")]).await;
+    // It listens only after the probe.
+    let asked = impostor.asked();
+    assert_eq!(asked.len(), 1, "{asked:?}");
+    let line = asked[0].head.lines().next().unwrap();
+    assert!(
+        line.starts_with("POST ") && line.contains("/selfsubjectaccessreviews "),
+        "{line}"
+    );
+    let question: Value = serde_json::from_str(&asked[0].body).unwrap();
+    let attributes = &question["spec"]["resourceAttributes"];
+    assert_eq!(attributes["verb"], "create");
+    assert_eq!(attributes["resource"], "pods");
+    assert_eq!(attributes["subresource"], "exec");
+    // As the gateway itself, with its credentials.
+    let head = asked[0].head.to_lowercase();
+    assert!(
+        head.contains("authorization: bearer ") && !head.contains("impersonate-"),
+        "{head}"
+    );
+    // The first person's request finds the connection there.
+    let (status, _) = served.get("/api/clusters/modern/namespaces").await;
+    let asked = impostor.asked();
+    assert_eq!((status, asked.len()), (200, 2), "{asked:?}");
+    assert_eq!(asked[1].connection, asked[0].connection, "{asked:?}");
 }
 
 #[tokio::test]
