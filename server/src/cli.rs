@@ -12,6 +12,7 @@ use crate::audit_cli::{self, AuditCommand};
 use crate::client;
 use crate::config::{self, Environment, Findings};
 use crate::demo::{self, DemoFault};
+use crate::doctor;
 use crate::gateway::log;
 use crate::serve;
 
@@ -51,6 +52,7 @@ enum Command {
     /// Look at the configuration of `serve` without starting it.
     Config(ConfigArgs),
     Exec(client::ExecArgs),
+    Doctor(doctor::DoctorArgs),
 }
 
 #[derive(Debug, Args)]
@@ -135,6 +137,7 @@ fn run(cli: Cli) -> Exit {
         Command::Audit(command) => audit_cli::run(command, &environment),
         Command::Config(_) => Exit::Usage,
         Command::Exec(args) => runtime.block_on(client::run(args)),
+        Command::Doctor(args) => runtime.block_on(doctor::run(args, &environment)),
     };
     // A thread that is stuck in a blocked stdout must not keep the process.
     runtime.shutdown_timeout(Duration::from_secs(1));

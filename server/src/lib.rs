@@ -5,6 +5,7 @@ pub mod cli;
 mod client;
 pub mod config;
 pub mod demo;
+mod doctor;
 pub mod gateway;
 pub mod sandbox;
 mod serve;

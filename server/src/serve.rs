@@ -27,7 +27,7 @@ use crate::signals::Leave;
 
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
-enum ServeError {
+pub(crate) enum ServeError {
     #[error("cluster {cluster}: {}: {error}", path.display())]
     Kubeconfig {
         cluster: String,
@@ -210,6 +210,18 @@ impl<'a> Aws<'a> {
         let eks = Eks::new(cluster, config, self.config, Arc::clone(credentials))?;
         Ok(Source::Eks(eks))
     }
+}
+
+/// One of the clusters, as the server would know it. Nothing is asked of it yet.
+pub(crate) fn cluster_named(
+    settings: &Settings,
+    environment: &Environment,
+    name: &str,
+) -> Option<Result<Cluster, ServeError>> {
+    let mut clusters = settings.clusters.iter();
+    let config = clusters.find(|cluster| cluster.name.value == name)?;
+    let mut aws = settings.aws.as_ref().map(Aws::new);
+    Some(cluster(config, environment, aws.as_mut()))
 }
 
 fn cluster(
