@@ -1,11 +1,15 @@
 /** What a test on `periscope serve` needs around it: a provider and a gateway of its own, and people with browsers. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { accessibilityFindings, openPage } from '../../web/test/e2e/browser.mjs';
 import { PATIENCE, freePort, startGateway } from './gateway.mjs';
 import { startProvider } from './provider.mjs';
+
+/** What the tests type into every shell, so that its answer differs from it; and what the shells answer. */
+const TYPED = '$((1+1))';
+const PRINTED = ['busy-2', 'alive-2', 'kept-2', 'before-2', 'during-2', 'after-2', 'by-hand-2', 'still-2', 'typed-0-2'];
 
 const CLIENT_SECRET = 'only-a-test';
 
@@ -39,12 +43,14 @@ export async function onStage({ program, kubeconfig, browser, dev = false, sessi
       folder,
     });
   const opened = [];
+  const gateways = [await start()];
   const stage = {
     url,
-    gateway: await start(),
+    gateway: gateways[0],
     /** A new process in the place of one that has ended. */
     async restart() {
       stage.gateway = await start();
+      gateways.push(stage.gateway);
     },
     /** Somebody's page; in oidc mode after the login. `path` is where the login leads to. */
     async person(name, path = '/', options = {}) {
@@ -73,9 +79,17 @@ export async function onStage({ program, kubeconfig, browser, dev = false, sessi
     for (const { context } of opened) await context.close();
     const code = stage.gateway.ended() ? 0 : await stage.gateway.stop();
     provider?.close();
+    const written = [...gateways.map((gateway) => gateway.said()), ...readdirSync(folder).map((name) => readFileSync(join(folder, name), 'latin1'))].join('\n');
     rmSync(folder, { recursive: true });
     assert.equal(code, 0, 'the gateway ends well');
+    keepsToItself(written);
   }
+}
+
+/** Nothing that went through a shell is in the logs at level trace, the audit rows, the database or its journal. */
+function keepsToItself(written) {
+  for (const known of ['level=info msg=serve.listening', 'SQLite format 3']) assert.ok(written.includes(known), `what was written is all here: ${known}`);
+  for (const payload of [TYPED, ...PRINTED]) assert.ok(!written.includes(payload), `${payload} was written`);
 }
 
 /** At the provider's door: says a name and comes back. */
