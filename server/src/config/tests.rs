@@ -1,4 +1,5 @@
 mod aws;
+mod guide;
 
 use std::collections::HashMap;
 
