@@ -22,7 +22,7 @@ pub const CHUNK_LINE_BYTES_MAX: usize = 256;
 /// Body of a refused handshake that is kept to find a Status in it.
 pub const REFUSAL_BODY_BYTES_MAX: usize = 64 * 1024;
 
-/// One message from the browser (spec §4: larger is close code 1009).
+/// One message from the browser (larger is close code 1009, `docs/wire-protocol.md`).
 pub const BROWSER_MESSAGE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// One control message (text) from the browser; larger is dropped and counted.
@@ -51,10 +51,10 @@ pub const BASE64_MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// Payload of one stdin message towards the apiserver (Go's buffers are 32 KiB + 1).
 pub const STDIN_MESSAGE_BYTES_MAX: usize = 16 * 1024;
 
-/// stdin that waits in the gateway before the browser's socket is no longer read (spec §5).
+/// stdin that waits in the gateway before the browser's socket is no longer read.
 pub const STDIN_QUEUE_BYTES_MAX: usize = 64 * 1024;
 
-/// Output that waits in the gateway before reading from the apiserver pauses (spec §5).
+/// Output that waits in the gateway before reading from the apiserver pauses.
 pub const OUTPUT_QUEUE_BYTES_HIGH: usize = 768 * 1024;
 
 /// Reading from the apiserver goes on once this little output waits.
@@ -71,7 +71,7 @@ pub const STDIN_ACK_STEP_BYTES: u64 = 16 * 1024;
 /// Framed stdin handed to the apiserver's socket at a time; the rest waits unframed in its queue.
 pub const API_OUTBOX_BYTES_MAX: usize = 16 * 1024;
 
-/// Output sent and not yet acknowledged with `flow=ack` (spec §4).
+/// Output sent and not yet acknowledged with `flow=ack` (`docs/wire-protocol.md`).
 pub const ACK_WINDOW_BYTES: u64 = 256 * 1024;
 
 /// SPDY control frame payload we accept. The draft asks for at least 8 KiB.
