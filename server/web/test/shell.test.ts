@@ -337,6 +337,31 @@ describe('the end', () => {
     expect(stage.shell.told).toMatchObject({ end: { detail: 'gateway_unreachable' }, hello: null });
   });
 
+  test('waits for a login only where an attempt of its own met none', async () => {
+    const signedOut = { reached: true, error: { code: 'E_AUTH', message: '', retryable: false } };
+    stage.up();
+    stage.pass(20_000);
+    stage.answer = signedOut;
+    stage.socket.vanish();
+    expect([stage.shell.stage, stage.shell.waitsForLogin]).toEqual(['waiting', false]);
+    stage.pass(0);
+    stage.socket.vanish();
+    await stage.settle();
+    expect([stage.shell.stage, stage.shell.waitsForLogin]).toEqual(['ended', true]);
+    // Asked for by a click, the same refusal is final.
+    stage.shell.connect();
+    stage.socket.vanish();
+    await stage.settle();
+    expect([stage.shell.stage, stage.shell.waitsForLogin]).toEqual(['ended', false]);
+  });
+
+  test('does not come back by itself after the end of its own login', () => {
+    stage.up();
+    stage.socket.say({ type: 'error', code: 'E_AUTH', message: '', retryable: false });
+    stage.socket.say({ type: 'closed', reason: 'forced_close', detail: 'auth_expired', exitCode: null, truncated: false });
+    expect([stage.shell.stage, stage.shell.waitsForLogin]).toEqual(['ended', false]);
+  });
+
   test('leaving the page says goodbye and hears nothing more', () => {
     stage.up();
     stage.shell.dispose();

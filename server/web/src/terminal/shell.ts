@@ -113,6 +113,12 @@ export class Shell {
     return end === null ? null : { end, hello };
   }
 
+  /** Whether the attempts to open a lost shell again met a login that was gone, as after a restart of the gateway. */
+  get waitsForLogin(): boolean {
+    const isAuth = (end: End | null): boolean => end?.error?.code === 'E_AUTH';
+    return this.stage === 'ended' && isAuth(this.end) && this.#cause !== null && !isAuth(this.#cause.end);
+  }
+
   /** Typed or pasted bytes that have not been handed to the socket. */
   get pendingInputBytes(): number {
     return this.#stdin.pendingBytes;

@@ -119,6 +119,11 @@ export class Tab {
     this.render();
   }
 
+  /** Somebody has signed in beside this page: goes on with what only a login was missing for. */
+  signedIn(): void {
+    if (this.shell?.waitsForLogin === true) this.#reconnect();
+  }
+
   focus(): void {
     this.screen?.focus();
   }

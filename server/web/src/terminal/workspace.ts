@@ -6,6 +6,7 @@ import type { ExecTarget } from '../paths.ts';
 import { podPage, podsPage } from '../paths.ts';
 import { FONT_SIZES, readSettings, writeSettings, type Settings } from '../settings.ts';
 import { pageMayGo, setOpenShells } from '../shells.ts';
+import { onSignedIn } from '../signin.ts';
 import { closeDialog, renameDialog } from './dialogs.ts';
 import { infoDialog } from './info.ts';
 import { Tab, tool } from './tab.ts';
@@ -49,6 +50,9 @@ export class Workspace {
     this.element.append(this.#heading, this.#toolbar(), this.#panels);
     this.#restore();
     window.setInterval(() => this.#render(), 1000);
+    onSignedIn(() => {
+      for (const tab of this.#tabs) tab.signedIn();
+    });
     // A slip such as Ctrl+W, which deletes a word in a shell, must not end it without a question.
     window.addEventListener('beforeunload', (event) => {
       if (!pageMayGo() && this.#tabs.some((tab) => tab.alive)) event.preventDefault();
