@@ -252,12 +252,25 @@ impl Served {
 
     /// Exit code and stderr of a server that does not start.
     pub(crate) fn refused(place: &Place, variables: &[(&str, &str)]) -> (Option<i32>, String) {
-        let output = command(place, variables).output().unwrap();
+        let mut child = command(place, variables)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // One that starts after all says so, and is ended: it would serve for ever.
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut said = String::new();
+        for line in stderr.lines() {
+            let line = line.unwrap();
+            if line.contains("msg=serve.listening") {
+                drop(child.kill());
+            }
+            said.push_str(&line);
+            said.push('\n');
+        }
+        let output = child.wait_with_output().unwrap();
         assert!(output.stdout.is_empty());
-        (
-            output.status.code(),
-            String::from_utf8(output.stderr).unwrap(),
-        )
+        (output.status.code(), said)
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
