@@ -277,6 +277,61 @@ async fn what_has_to_be_mended_here_is_an_internal_error_and_the_log_names_it() 
     }
 }
 
+/// `periscope doctor` for the shell of the place's cluster.
+async fn doctor(place: &Place, variables: &[(&str, String)]) -> (Option<i32>, String) {
+    let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_periscope"))
+        .args(["doctor", "--cluster", "modern", "-n", "default", "shell"])
+        .current_dir(place.path(""))
+        .env_clear()
+        .env("PERISCOPE_AUTH_MODE", "dev")
+        .env("PERISCOPE_CLUSTERS_FILE", "clusters.yaml")
+        .env("PERISCOPE_LOG_LEVEL", "trace")
+        .envs(variables.iter().map(|(name, value)| (name, value)))
+        .output()
+        .await
+        .unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8(said).unwrap();
+    assert!(
+        !said.contains("k8s-aws-v1") && !said.contains("Signature="),
+        "{said}"
+    );
+    (output.status.code(), said)
+}
+
+#[tokio::test]
+async fn doctor_asks_aws_for_the_way_before_it_goes_there() {
+    let place = Place::new(&[]).await;
+    let aws = Aws::start();
+    let front = Front::start(&place, &aws).await;
+    aws.describes(&front).await;
+    aws.register(&place);
+    let (code, said) = doctor(&place, &aws.keys("key")).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(!said.contains(&aws.told("/key/secret")), "{said}");
+    let credentials = said.find("ok    credentials").unwrap();
+    assert!(credentials < said.find("ok    dns").unwrap(), "{said}");
+    assert!(
+        said.contains("token of EKS, signed with keys of the environment"),
+        "{said}"
+    );
+    assert!(said.contains("ok    shell"), "{said}");
+    assert_eq!(front.refusals(), [""; 0]);
+    assert_eq!(aws.asked().await, (1, 0), "one question in the whole walk");
+    let (code, said) = doctor(&place, &aws.keys("powerless")).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains("FAIL  credentials") && said.contains("AccessDeniedException"),
+        "{said}"
+    );
+    let advice = said.replace('\n', " ");
+    assert!(
+        advice.contains("needs eks:DescribeCluster on this cluster"),
+        "{said}"
+    );
+    assert!(said.contains("skip  dns"), "{said}");
+}
+
 #[tokio::test]
 async fn an_outage_of_aws_is_an_unreachable_cluster_and_the_log_names_it() {
     let place = Place::new(&[]).await;

@@ -248,6 +248,9 @@ fn broken(error: KubeError) -> Fault {
             "The apiserver takes the request and does not answer: it is overloaded or hangs. Try `kubectl get --raw /readyz` with the \
              same kubeconfig."
         }
+        KubeError::Garbage => {
+            "What answers is no apiserver's JSON: something on the way answers in its place, or the server URL leads elsewhere."
+        }
         _ => {
             "The connection was there a moment ago, so what ends it is on the way (a load balancer, a proxy, a firewall that looks \
              inside), or the apiserver restarts. If it wants a client certificate and got none or a wrong one, it ends \
