@@ -7,6 +7,7 @@ pub mod config;
 pub mod demo;
 mod doctor;
 pub mod gateway;
+mod renewal;
 pub mod sandbox;
 mod serve;
 mod signals;

@@ -23,6 +23,7 @@ use crate::gateway::origin::{Hosts, Origins, PublicUrl};
 use crate::gateway::registry::{Backend, Cluster, Registry};
 use crate::gateway::shutdown::{self, Left};
 use crate::gateway::{Gateway, GatewayOptions, Listening, ServerTls, ServerTlsError, probe};
+use crate::renewal::{self, Pair};
 use crate::signals::Leave;
 
 /// Why a server did not start.
@@ -289,18 +290,16 @@ fn in_cluster(cluster: &str, environment: &Environment) -> Result<Source, ServeE
     })
 }
 
-fn server_tls(tls: &TlsFiles) -> Result<ServerTls, ServeError> {
-    let read = |path: &PathBuf| {
-        std::fs::read(path).map_err(|error| ServeError::Certificate {
-            path: path.clone(),
-            error,
-        })
-    };
-    let (chain, key) = (read(&tls.cert.value)?, read(&tls.key.value)?);
-    ServerTls::new(&chain, &key).map_err(|error| ServeError::Tls {
-        cert: tls.cert.value.clone(),
+/// TLS of the listener, which follows its files from now on.
+fn server_tls(files: &TlsFiles) -> Result<ServerTls, ServeError> {
+    let pair = Pair::read(files);
+    let pair = pair.map_err(|(path, error)| ServeError::Certificate { path, error })?;
+    let tls = pair.tls().map_err(|error| ServeError::Tls {
+        cert: files.cert.value.clone(),
         error,
-    })
+    })?;
+    renewal::watch(tls.clone(), files.clone(), pair).map_err(ServeError::System)?;
+    Ok(tls)
 }
 
 impl ServeError {

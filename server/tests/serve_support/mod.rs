@@ -193,16 +193,7 @@ impl Served {
         variables: &[(&str, &str)],
         authority: &str,
     ) -> Self {
-        let mut roots = rustls::RootCertStore::empty();
-        let certificate = CertificateDer::from_pem_slice(authority.as_bytes()).unwrap();
-        roots.add(certificate).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let connector = TlsConnector::from(Arc::new(config));
+        let connector = trusting(authority);
         Self::start_with(place, variables, Some(connector)).await
     }
 
@@ -331,6 +322,13 @@ impl Served {
         Ok(text)
     }
 
+    /// Whether a newcomer who trusts this authority alone takes it for the server.
+    pub(crate) async fn is_vouched_for_by(&self, authority: &str) -> bool {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let name = ServerName::try_from("127.0.0.1").unwrap();
+        trusting(authority).connect(name, stream).await.is_ok()
+    }
+
     async fn connect(&self) -> Stream {
         let stream = TcpStream::connect(self.address).await.unwrap();
         match &self.tls {
@@ -362,6 +360,13 @@ impl Served {
     }
 
     async fn request(&self, path: &str, headers: &[(&str, &str)]) -> (u16, Value) {
+        let (head, body) = self.raw(path, headers).await;
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, serde_json::from_str(&body).unwrap_or(Value::Null))
+    }
+
+    /// Head and body of the answer to a GET.
+    pub(crate) async fn raw(&self, path: &str, headers: &[(&str, &str)]) -> (String, String) {
         let mut head = format!("GET {path} HTTP/1.1\r\nConnection: close\r\n");
         for (name, value) in headers {
             write!(head, "{name}: {value}\r\n").unwrap();
@@ -378,14 +383,22 @@ impl Served {
         let answer = tokio::time::timeout(PATIENCE, answer).await;
         let answer = answer.expect("an answer in time");
         let (head, body) = answer.split_once("\r\n\r\n").expect("an HTTP answer");
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        (status, serde_json::from_str(body).unwrap_or(Value::Null))
+        (head.to_owned(), body.to_owned())
     }
 
     /// A shell in a pod of `default`.
     pub(crate) async fn shell(&self, pod: &str) -> Shell {
+        self.shell_with(pod, &[]).await
+    }
+
+    /// The same with further headers.
+    pub(crate) async fn shell_with(&self, pod: &str, headers: &[(&str, &str)]) -> Shell {
         let scheme = if self.tls.is_some() { "wss" } else { "ws" };
-        let request = http::Request::builder()
+        let mut request = http::Request::builder();
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request
             .uri(format!("{scheme}://{}{}", self.address, exec_path(pod)))
             .header("Host", self.address.to_string())
             .header("Connection", "Upgrade")
@@ -433,6 +446,20 @@ impl Drop for Shell {
             self.payload.told(&message.to_string());
         }
     }
+}
+
+/// TLS with those that this authority vouches for. Remembers no session of another.
+fn trusting(authority: &str) -> TlsConnector {
+    let mut roots = rustls::RootCertStore::empty();
+    let certificate = CertificateDer::from_pem_slice(authority.as_bytes()).unwrap();
+    roots.add(certificate).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    TlsConnector::from(Arc::new(config))
 }
 
 fn command(place: &Place, variables: &[(&str, &str)]) -> Command {
