@@ -347,6 +347,16 @@ async fn credentials_that_are_missing_wrong_or_over() {
     let walk = clinic.walk_other(&with(plugin), &SHELL).await;
     walk.breaks_at("credentials", "plugin false", "run its command by hand");
     assert!(walk.stderr.contains("kube.plugin.failed"), "{walk:#?}");
+    let plugin = json!({"exec": {
+        "apiVersion": "client.authentication.k8s.io/v1", "command": "sleep", "args": ["90"],
+    }});
+    let arguments = [&SHELL[..], &["--timeout", "1"]].concat();
+    let walk = clinic.walk_other(&with(plugin), &arguments).await;
+    walk.breaks_at(
+        "credentials",
+        "no answer within 1 s",
+        "the plugin of the kubeconfig",
+    );
     let walk = clinic
         .walk_other(&with(json!({"token": "canary"})), &SHELL)
         .await;
@@ -504,6 +514,11 @@ async fn a_gateway_that_falls_back_is_no_broken_one() {
         assert_eq!(walk.hop("spdy").0, "ok", "{walk:#?}");
         assert_eq!(walk.hop("shell").0, "ok", "{walk:#?}");
     }
+    let clinic = Clinic::new(&[Fault::RefuseSpdy]).await;
+    let walk = clinic.walk("modern", &SHELL).await;
+    walk.works();
+    assert_eq!(walk.hop("websocket").0, "ok", "{walk:#?}");
+    walk.warns("spdy", "nothing to fall back to");
     let clinic = Clinic::new(&[Fault::OnlyV4]).await;
     let walk = clinic.walk("modern", &SHELL).await;
     walk.works();

@@ -114,6 +114,30 @@ struct Line {
     advice: Option<String>,
 }
 
+/// What it means that a hop takes too long.
+fn silence(hop: &str) -> &'static str {
+    match hop {
+        "credentials" => {
+            "Whoever hands out the gateway's credentials is slow or hangs: the plugin of the kubeconfig (run its command by hand with the same \
+             environment), or for EKS the endpoints of AWS and the Pod Identity agent. The gateway waits up to 30 s for a plugin; --timeout \
+             waits longer here, too."
+        }
+        "dns" => {
+            "The resolver of this place does not answer: look at /etc/resolv.conf and, in a cluster, at its DNS pods and the NetworkPolicies \
+             between them and the gateway."
+        }
+        "tcp" | "tls" => {
+            "Packets on the way to the apiserver, or back, disappear: a firewall, security group or NetworkPolicy, or a load balancer without a \
+             healthy apiserver behind it. --timeout waits longer."
+        }
+        _ => {
+            "Something takes what is sent and does not answer: an apiserver that is overloaded or hangs, or a firewall or load balancer that \
+             swallows packets. Try `kubectl get --raw /readyz` with the same kubeconfig, and look at the apiserver's health and at what is \
+             between. --timeout waits longer."
+        }
+    }
+}
+
 /// The findings so far.
 #[derive(Debug)]
 pub(super) struct Report {
@@ -164,9 +188,7 @@ impl Report {
         let walked = walked.unwrap_or_else(|_| {
             Err(Fault::new(
                 format!("no answer within {} s", limit.as_secs()),
-                "Something takes what is sent and does not answer: an apiserver that is overloaded or hangs, or a \
-                 firewall or load balancer that swallows packets. Try `kubectl get --raw /readyz` with the same \
-                 kubeconfig, and look at the apiserver's health and at what is between. --timeout waits longer.",
+                silence(hop),
             ))
         });
         self.add(hop, Some(start.elapsed()), walked)

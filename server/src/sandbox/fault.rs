@@ -20,6 +20,8 @@ pub enum Fault {
     RefuseWs,
     /// Every exec handshake gets a proxy's 426 page.
     RefuseAll,
+    /// SPDY handshakes get a proxy's 426 page. WebSocket works.
+    RefuseSpdy,
     /// WebSocket v5 is refused as by `refuse-ws`, SPDY gets a proxy's 426 page. WebSocket v4 works.
     OnlyV4,
     /// The connection ends right after a good 101.
@@ -60,13 +62,14 @@ fn names() -> String {
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Unreachable,
         Self::TlsBadCert,
         Self::Silent,
         Self::SilentWs,
         Self::RefuseWs,
         Self::RefuseAll,
+        Self::RefuseSpdy,
         Self::OnlyV4,
         Self::EofAfter101,
         Self::GarbageAfter101,
@@ -90,6 +93,7 @@ impl Fault {
             Self::SilentWs => "silent-ws",
             Self::RefuseWs => "refuse-ws",
             Self::RefuseAll => "refuse-all",
+            Self::RefuseSpdy => "refuse-spdy",
             Self::OnlyV4 => "only-v4",
             Self::EofAfter101 => "eof-after-101",
             Self::GarbageAfter101 => "garbage-after-101",

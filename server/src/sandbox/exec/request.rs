@@ -95,7 +95,8 @@ pub(in super::super) fn decide(cluster: &Cluster, request: &Parts) -> Result<Pla
     if cluster.has(Fault::Silent) || (cluster.has(Fault::SilentWs) && is_websocket) {
         return Err(Denial::Silence);
     }
-    if cluster.has(Fault::RefuseAll) || (cluster.has(Fault::OnlyV4) && is_spdy) {
+    let has_no_spdy = cluster.has(Fault::RefuseSpdy) || cluster.has(Fault::OnlyV4);
+    if cluster.has(Fault::RefuseAll) || (has_no_spdy && is_spdy) {
         return Err(Denial::Page);
     }
     if cluster.has(Fault::RefuseWs) && is_websocket {
