@@ -24,7 +24,7 @@ CORE_FEATURES = $(shell awk '/^\[/ { inside = ($$0 == "[features]") } inside && 
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: build
 build: $(WEB)/dist/index.html ## the program with the UI inside, at target/release/periscope
