@@ -6,7 +6,7 @@ import { api } from './stage.mjs';
 const SHELL = '/clusters/modern/pods/default/shell/exec';
 
 export function lifetimes(scene) {
-  scene('the end of the login is announced five minutes before, and not earlier', { session: { absoluteTimeout: '308s' } }, async ({ person }) => {
+  scene('the end of the login is announced five minutes before, and not earlier', { session: { absoluteTimeout: '318s' } }, async ({ person }) => {
     const page = await person('ann', SHELL);
     await waitForOpen(page);
     const left = () => page.evaluate(async () => Date.parse((await (await fetch('/api/auth/whoami')).json()).expiresAt) - Date.now());
@@ -18,7 +18,7 @@ export function lifetimes(scene) {
     await notice.getByText('Open shells end with it, so save your work.').waitFor();
   });
 
-  scene('a shell ends with its login, says so, keeps its screen, and opens again after a login beside it', { session: { absoluteTimeout: '12s' } }, async ({ person }, shoot) => {
+  scene('a shell ends with its login, says so, keeps its screen, and opens again after a login beside it', { session: { absoluteTimeout: '18s' } }, async ({ person }, shoot) => {
     const page = await person('ann', SHELL);
     await waitForOpen(page);
     await page.locator('.login-notice').getByText(/Your login ends in \d+s/).waitFor();
@@ -43,7 +43,7 @@ export function lifetimes(scene) {
     assert.deepEqual(body.items.map((row) => row.close_detail), ['auth_expired']);
   });
 
-  scene('typing keeps a login that would go idle; who does not type is told, and loses no shell', { session: { idleTimeout: '6s' } }, async ({ person, url }) => {
+  scene('typing keeps a login that would go idle; who does not type is told, and loses no shell', { session: { idleTimeout: '10s' } }, async ({ person, url }) => {
     const busy = await person('ann', SHELL);
     const quiet = await person('bob', SHELL);
     const cookies = async (page) => (await page.context().cookies(url)).map(({ name, value }) => `${name}=${value}`).join('; ');
@@ -52,15 +52,15 @@ export function lifetimes(scene) {
       await waitForOpen(page);
       await page.clock.install();
     }
-    for (let second = 0; second < 5; second++) {
-      await new Promise((resolve) => setTimeout(resolve, 2000));
+    for (let time = 0; time < 5; time++) {
+      await new Promise((resolve) => setTimeout(resolve, 2600));
       // The page asks at most once a minute, so its minutes are made short.
       await busy.clock.fastForward(61_000);
-      await type(busy, `echo typed-${second}-$((1+1))`);
-      await waitForScreen(busy, (text) => new RegExp(`^typed-${second}-2\\s*$`, 'm').test(text), `typed-${second}-2`);
+      await type(busy, `echo typed-${time}-$((1+1))`);
+      await waitForScreen(busy, (text) => new RegExp(`^typed-${time}-2\\s*$`, 'm').test(text), `typed-${time}-2`);
     }
     const status = async (cookie) => (await fetch(`${url}/api/auth/whoami`, { headers: { Cookie: cookie } })).status;
-    assert.equal(await status(copied.busy), 200, 'ten seconds later, six being the limit');
+    assert.equal(await status(copied.busy), 200, 'thirteen seconds later, ten being the limit');
     assert.equal(await status(copied.quiet), 401);
     assert.equal(await busy.locator('.login-notice').isVisible(), false);
     await quiet.clock.fastForward(61_000);
