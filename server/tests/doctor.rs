@@ -393,7 +393,7 @@ async fn rights_that_are_missing_are_named() {
     walk.breaks_at(
         "impersonation",
         "cannot impersonate resource \"users\"",
-        "periscope-gateway",
+        "--clusterrole=periscope-gateway --user=sandbox-owner",
     );
     let clinic = Clinic::new(&[Fault::ForbiddenCreate]).await;
     clinic.write("auth.yaml", TIER);

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::certificate::Facts;
 use super::report::{Fault, Seen};
+use super::rights::{missing_right, no_impersonation};
 use super::text::{length, list, relative, shown};
 use crate::gateway::identity::{Authorization, Identity};
 use crate::gateway::kube::{Access, Answer, KubeClient, KubeError, PodPage, ResourceAttributes};
@@ -106,7 +107,7 @@ impl User {
     }
 }
 
-/// Whether the apiserver takes us, and what it is.
+/// Whether the apiserver takes us, and what it is. The value is who it says we are.
 pub(super) async fn apiserver(
     kube: &KubeClient,
     audit_id: &str,
@@ -137,11 +138,13 @@ pub(super) async fn apiserver(
         _ => return Err(no_apiserver(&answer)),
     };
     let who = whoami(kube, &own).await?;
-    let told = version
-        .clone()
-        .unwrap_or_else(|| "version unknown".to_owned());
+    let us = match &who {
+        Whoami::User(user) => Some(user.username.clone()),
+        Whoami::Unknown | Whoami::Refused(_) => None,
+    };
+    let told = version.as_deref().unwrap_or("version unknown");
     let mut seen = Seen::new(
-        version.clone(),
+        us,
         match &who {
             Whoami::User(user) => format!("{told}; we are {}", user.told()),
             Whoami::Unknown => format!("{told}; it does not say who we are (1.28 and later do)"),
@@ -299,6 +302,7 @@ async fn whoami(kube: &KubeClient, identity: &Identity) -> Result<Whoami, Fault>
 /// Whether we may act as somebody else.
 pub(super) async fn impersonation(
     kube: &KubeClient,
+    us: Option<&str>,
     identity: &Identity,
 ) -> Result<Seen<()>, Fault> {
     let user = identity.user().unwrap_or_default();
@@ -324,12 +328,12 @@ pub(super) async fn impersonation(
         Whoami::Refused(answer) if answer.status == StatusCode::FORBIDDEN => {
             let message = message(&answer);
             if message.contains("cannot impersonate") {
-                return Err(no_impersonation(user, identity, &message));
+                return Err(no_impersonation(us, identity, &message));
             }
             // Impersonated, but not allowed to ask who it is.
-            may_ask(kube, identity, &wanted).await
+            may_ask(kube, us, identity, &wanted).await
         }
-        Whoami::Unknown => may_ask(kube, identity, &wanted).await,
+        Whoami::Unknown => may_ask(kube, us, identity, &wanted).await,
         Whoami::Refused(answer) => Err(Fault::new(
             format!(
                 "{} to a request as {wanted}: {}",
@@ -342,36 +346,24 @@ pub(super) async fn impersonation(
 }
 
 /// The older way to find out: an access review as the other, whatever it says.
-async fn may_ask(kube: &KubeClient, identity: &Identity, wanted: &str) -> Result<Seen<()>, Fault> {
+async fn may_ask(
+    kube: &KubeClient,
+    us: Option<&str>,
+    identity: &Identity,
+    wanted: &str,
+) -> Result<Seen<()>, Fault> {
     let asked = ResourceAttributes::exec("default");
     match kube.review(&asked, identity).await {
         Ok(_) => Ok(Seen::new((), format!("{wanted} is accepted"))),
-        Err(KubeError::Impersonation) => {
-            let user = identity.user().unwrap_or_default();
-            Err(no_impersonation(user, identity, "cannot impersonate"))
-        }
+        Err(KubeError::Impersonation) => Err(no_impersonation(us, identity, "cannot impersonate")),
         Err(error) => Err(broken(error)),
     }
-}
-
-fn no_impersonation(user: &str, identity: &Identity, message: &str) -> Fault {
-    let groups = list(identity.groups());
-    Fault::new(
-        format!("403: {message}"),
-        format!(
-            "The gateway's own user lacks the verb impersonate, so every shell ends with E_INTERNAL. It needs it on users and on the groups \
-             {groups}. The chart makes ClusterRole and ClusterRoleBinding periscope-gateway for that (`kubectl get clusterrolebinding \
-             periscope-gateway -o yaml`: is the gateway's user or service account among the subjects?). On a cluster without the \
-             chart's roles, apply them with rbac.gateway.extraSubjects naming the gateway's user there. Check with `kubectl auth can-i \
-             impersonate users --as <who we are>` and `kubectl get pods --as {} --as-group ...` with the gateway's credentials.",
-            shown(user)
-        ),
-    )
 }
 
 /// Whether this identity may open shells.
 pub(super) async fn rbac(
     kube: &KubeClient,
+    us: Option<&str>,
     identity: &Identity,
     authorization: &Authorization,
     namespace: Option<&str>,
@@ -399,7 +391,7 @@ pub(super) async fn rbac(
         }
         return Err(Fault::new(
             format!("create pods/exec in {place}: no{reason}"),
-            missing_right(identity, authorization, namespace.unwrap_or_default()),
+            missing_right(us, identity, authorization, namespace.unwrap_or_default()),
         ));
     }
     let get = may("get").await.map_err(review_broken)?;
@@ -420,43 +412,6 @@ fn review_broken(error: KubeError) -> Fault {
              system:basic-user`. The gateway opens no shell without that answer.",
         ),
         error => broken(error),
-    }
-}
-
-fn missing_right(identity: &Identity, authorization: &Authorization, namespace: &str) -> String {
-    let Some(user) = identity.user() else {
-        return format!(
-            "In mode shared everybody acts as the gateway itself, so the gateway's user or service account needs create and get on pods/exec \
-             in {namespace}: `kubectl create role periscope-exec -n {namespace} --verb=create,get --resource=pods/exec` and a RoleBinding \
-             to it."
-        );
-    };
-    let groups: Vec<String> = identity.groups().map(shown).collect();
-    let as_groups: Vec<String> = groups
-        .iter()
-        .map(|group| format!(" --as-group {group}"))
-        .collect();
-    let check = format!(
-        "Check with `kubectl auth can-i create pods/exec -n {namespace} --as {}{}`.",
-        shown(user),
-        as_groups.concat()
-    );
-    match (authorization, groups.first()) {
-        (Authorization::Tier { .. }, Some(group)) if group == "periscope-tier:read" => format!(
-            "The tier read does not include shells; triage, write, maintain and admin do. If this person should have one, map \
-             one of their groups to a higher tier in authorization.groupTiers. {check}"
-        ),
-        (Authorization::Tier { .. }, Some(group)) => format!(
-            "The cluster lacks the ClusterRole {group} with create and get on pods/exec, or the ClusterRoleBinding {group} that gives it to \
-             the group {group}. The chart makes both (rbac.tiers.create); on a cluster where the chart is not installed they have to be \
-             applied by themselves. Look with `kubectl get clusterrole,clusterrolebinding {group} -o yaml`. {check}"
-        ),
-        _ => format!(
-            "Nothing gives the user {} or one of the groups ({}) the verb create on pods/exec in {namespace}: a Role with create and get \
-             on pods/exec and a RoleBinding to one of them are missing. {check}",
-            shown(user),
-            groups.join(", ")
-        ),
     }
 }
 

@@ -7,6 +7,7 @@ mod identity;
 mod network;
 mod page;
 mod report;
+mod rights;
 mod shell;
 mod text;
 
@@ -157,10 +158,11 @@ async fn walk(
     reach(&kube, limit, report).await?;
     let own_id = audit_id.to_string();
     let server = api::apiserver(&kube, &own_id);
-    report.walk("apiserver", limit, server).await?;
-    let identity = impersonate(&kube, identity, limit, report).await?;
+    let us = report.walk("apiserver", limit, server).await?;
+    let us = us.as_deref();
+    let identity = impersonate(&kube, us, identity, limit, report).await?;
     let namespace = args.namespace.as_deref();
-    let rights = api::rbac(&kube, &identity, &authorization, namespace);
+    let rights = api::rbac(&kube, us, &identity, &authorization, namespace);
     report.walk("rbac", limit, rights).await?;
     let (Some(namespace), Some(pod)) = (namespace, args.pod.as_deref()) else {
         for hop in ["pod", "websocket", "spdy", "shell"] {
@@ -282,6 +284,7 @@ async fn reach(kube: &KubeClient, limit: Duration, report: &mut Report) -> Resul
 /// Becomes the person in whose name the rest is asked.
 async fn impersonate(
     kube: &KubeClient,
+    us: Option<&str>,
     identity: Result<Identity, IdentityFault>,
     limit: Duration,
     report: &mut Report,
@@ -306,7 +309,11 @@ async fn impersonate(
         return Ok(identity);
     }
     report
-        .walk("impersonation", limit, api::impersonation(kube, &identity))
+        .walk(
+            "impersonation",
+            limit,
+            api::impersonation(kube, us, &identity),
+        )
         .await?;
     Ok(identity)
 }
