@@ -470,3 +470,77 @@ impl Run {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tried(attempts: &[(Transport, UpgradeError)], detail: Option<CloseDetail>) -> Tried {
+        let attempts = attempts.iter().map(|&(transport, error)| Attempt {
+            transport,
+            error,
+            took: Duration::ZERO,
+        });
+        Tried {
+            attempts: attempts.collect(),
+            end: detail.map(|detail| Summary {
+                detail,
+                code: None,
+                exit_code: Some(0),
+                truncated: None,
+                started: true,
+                transport: None,
+                bytes_stdin: 0,
+                bytes_stdout: 0,
+                dropped_controls: 0,
+            }),
+            told: None,
+            printed: 0,
+            took: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn spdy_is_no_comfort_where_the_gateway_does_not_fall_back_to_it() {
+        let failed = UpgradeError::Status("InternalError");
+        let spdy = || {
+            let good = [(Transport::Spdy, UpgradeError::None)];
+            Some(tried(&good, Some(CloseDetail::ProcessExit)))
+        };
+        let found = Found {
+            first: tried(
+                &[(Transport::WebSocketV5, failed)],
+                Some(CloseDetail::Internal),
+            ),
+            spdy: spdy(),
+        };
+        assert!(found.works().is_none());
+        assert!(websocket(&found).is_err());
+        let seen = spdy_hop(&found).unwrap();
+        assert!(
+            seen.warnings[0].contains("does not fall back"),
+            "{:?}",
+            seen.warnings
+        );
+        // A dial that only this program's patience ended is one the gateway would have followed with SPDY.
+        let found = Found {
+            first: tried(&[(Transport::WebSocketV5, UpgradeError::Timeout)], None),
+            spdy: spdy(),
+        };
+        assert_eq!(found.works().unwrap().1, Transport::Spdy);
+        assert!(websocket(&found).unwrap().warnings[0].contains("falls back"));
+    }
+
+    #[test]
+    fn an_upgrade_alone_is_no_shell() {
+        let upgraded = [(Transport::WebSocketV5, UpgradeError::None)];
+        assert_eq!(tried(&upgraded, None).reached(), None);
+        let broken = tried(&upgraded, Some(CloseDetail::TransportError));
+        assert_eq!(broken.reached(), None);
+        let mut flood = tried(&upgraded, None);
+        flood.printed = 1;
+        assert_eq!(flood.reached(), Some(Transport::WebSocketV5));
+        let empty = tried(&upgraded, Some(CloseDetail::NoShell));
+        assert_eq!(empty.reached(), Some(Transport::WebSocketV5));
+    }
+}
