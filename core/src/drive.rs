@@ -53,6 +53,8 @@ struct Port<T> {
     end: End,
     /// The socket takes nothing any more.
     deaf: bool,
+    /// The socket is not read, and the buffer is no larger than what is in it.
+    resting: bool,
 }
 
 /// Whether a socket's receiving direction has ended, and whether the session knows.
@@ -209,12 +211,17 @@ impl<B: Transport, A: Transport, C: Clock> Driver<B, A, C> {
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>, leg: Leg) -> bool {
-        if !self.session.wants_read(leg) {
+        let room = self.session.read_room(leg);
+        if room == 0 {
+            match leg {
+                Leg::Api => self.api.rest(),
+                Leg::Browser => self.browser.rest(),
+            }
             return false;
         }
         let fresh = match leg {
-            Leg::Api => self.api.poll_read(cx),
-            Leg::Browser => self.browser.poll_read(cx),
+            Leg::Api => self.api.poll_read(cx, room),
+            Leg::Browser => self.browser.poll_read(cx, room),
         };
         let now = self.clock.now();
         let (data, end) = match leg {
@@ -266,6 +273,15 @@ impl<T> Port<T> {
             read_max: READ_BYTES_FIRST,
             end: End::None,
             deaf: false,
+            resting: false,
+        }
+    }
+
+    /// A socket that is not read, for who knows how long: keeps what was read, and not the buffer.
+    fn rest(&mut self) {
+        if !self.resting {
+            self.resting = true;
+            self.input = BytesMut::from(self.input.as_ref());
         }
     }
 }
@@ -311,16 +327,19 @@ impl<T: Transport> Port<T> {
         }
     }
 
-    /// Reads once. Returns how many bytes are new; an end is remembered.
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> usize {
-        let room = READ_BYTES_MAX.saturating_sub(self.input.len());
+    /// Reads once, and not much more than the session has room for. Returns how many bytes are new;
+    /// an end is remembered.
+    fn poll_read(&mut self, cx: &mut Context<'_>, room: usize) -> usize {
+        let left = READ_BYTES_MAX.saturating_sub(self.input.len());
         let Some(transport) = self.transport.as_mut() else {
             return 0;
         };
-        if self.end != End::None || room == 0 {
+        if self.end != End::None || left == 0 {
             return 0;
         }
-        let max = self.read_max.min(room);
+        self.resting = false;
+        transport.read_ahead(room);
+        let max = self.read_max.min(left).min(room.max(READ_BYTES_FIRST));
         match transport.poll_read(cx, &mut self.input, max) {
             Poll::Ready(Ok(0)) => self.end = End::Eof,
             Poll::Ready(Ok(len)) => {

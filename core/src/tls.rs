@@ -14,6 +14,9 @@ use rustls::{ClientConfig, ClientConnection};
 use crate::limits::{READ_BYTES_FIRST, READ_BYTES_MAX, TLS_WRITE_BYTES_MAX};
 use crate::transport::Transport;
 
+/// What one record says at most (RFC 8446 §5.1).
+const RECORD_BYTES_MAX: usize = 16 * 1024;
+
 /// A TLS client over another transport.
 #[derive(Debug)]
 pub struct Tls<T> {
@@ -23,6 +26,8 @@ pub struct Tls<T> {
     incoming: BytesMut,
     /// How much the next read asks for.
     read_max: usize,
+    /// How much of it somebody has room for.
+    ahead_max: usize,
     /// The transport's end of file was seen.
     ended: bool,
     /// `close_notify` came.
@@ -48,6 +53,7 @@ impl<T: Transport> Tls<T> {
             connection,
             incoming: BytesMut::new(),
             read_max: READ_BYTES_FIRST,
+            ahead_max: READ_BYTES_MAX,
             ended: false,
             peer_closed: false,
             closing: false,
@@ -83,7 +89,8 @@ impl<T: Transport> Tls<T> {
     /// the end of the stream or a failure.
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.incoming.is_empty() && !self.ended {
-            let max = self.read_max;
+            // Ciphertext is hardly longer than what it says: more would only lie here.
+            let max = self.read_max.min(self.ahead_max.max(READ_BYTES_FIRST));
             match self.transport.poll_read(cx, &mut self.incoming, max) {
                 Poll::Pending => {
                     // A quiet connection should not hold on to a buffer.
@@ -107,6 +114,10 @@ impl<T: Transport> Tls<T> {
         }
         let mut source = Source(&mut self.incoming);
         self.connection.read_tls(&mut source)?;
+        if self.incoming.is_empty() {
+            // Who knows whether the next read comes soon.
+            self.incoming = BytesMut::new();
+        }
         match self.connection.process_new_packets() {
             Ok(state) => self.peer_closed = state.peer_has_closed(),
             Err(error) => {
@@ -235,6 +246,11 @@ impl<T: Transport> Transport for Tls<T> {
         self.poll_send(cx)
     }
 
+    fn read_ahead(&mut self, max: usize) {
+        // rustls may hold a record that is nearly there already.
+        self.ahead_max = max.saturating_sub(RECORD_BYTES_MAX);
+    }
+
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.closing {
             self.closing = true;
@@ -284,6 +300,13 @@ impl<T: Transport> Transport for Upstream<T> {
         match self {
             Self::Plain(transport) => transport.poll_flush(cx),
             Self::Tls(tls) => tls.poll_flush(cx),
+        }
+    }
+
+    fn read_ahead(&mut self, max: usize) {
+        match self {
+            Self::Plain(transport) => transport.read_ahead(max),
+            Self::Tls(tls) => tls.read_ahead(max),
         }
     }
 

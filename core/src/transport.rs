@@ -29,6 +29,12 @@ pub trait Transport {
     /// Pushes out what a layer in between (TLS) still holds.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
+    /// How many bytes the reader will take before it stops to read for a while. A layer in between
+    /// that reads ahead of what it is asked for (TLS) should not hold much more.
+    fn read_ahead(&mut self, max: usize) {
+        let _ = max;
+    }
+
     /// Ends the sending direction in order: TLS `close_notify`, then FIN.
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 }

@@ -7,8 +7,9 @@ use rand_chacha::rand_core::SeedableRng;
 
 use crate::leg::api::ApiLeg;
 use crate::leg::browser::BrowserLeg;
-use crate::limits::OUTPUT_QUEUE_BYTES_LOW;
-use crate::limits::{OUTPUT_QUEUE_BYTES_HIGH, STDIN_QUEUE_BYTES_MAX};
+use crate::limits::{
+    OUTPUT_QUEUE_BYTES_HIGH, OUTPUT_QUEUE_BYTES_LOW, READ_BYTES_MAX, STDIN_QUEUE_BYTES_MAX,
+};
 use crate::outbox::Outbox;
 use crate::session::config::Config;
 use crate::session::dial::DialState;
@@ -225,13 +226,15 @@ impl Live {
             .unwrap_or_else(|| Output::Timeout(self.timers.next()))
     }
 
-    pub(super) fn wants_read(&self, leg: Leg) -> bool {
+    pub(super) fn read_room(&self, leg: Leg) -> usize {
         match (leg, self.phase) {
-            (_, Phase::Over) => false,
-            (Leg::Api, _) => self.api.is_some() && !self.paused,
+            (_, Phase::Over) => 0,
+            (Leg::Api, _) if self.api.is_none() || self.paused => 0,
+            (Leg::Api, _) => OUTPUT_QUEUE_BYTES_HIGH.saturating_sub(self.output_waiting()),
+            (Leg::Browser, _) if self.browser_gone => 0,
             // In the end phases everything is read, so that the peer's Close is seen.
-            (Leg::Browser, Phase::Flushing | Phase::Closing) => !self.browser_gone,
-            (Leg::Browser, _) => !self.browser_gone && self.stdin_room() > 0,
+            (Leg::Browser, Phase::Flushing | Phase::Closing) => READ_BYTES_MAX,
+            (Leg::Browser, _) => self.stdin_room(),
         }
     }
 

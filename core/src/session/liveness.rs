@@ -102,7 +102,7 @@ impl Live {
             return;
         }
         let refused = !self.browser.outbox().is_empty();
-        if refused || !self.wants_read(Leg::Browser) {
+        if refused || self.read_room(Leg::Browser) == 0 {
             // Stall decides, or we could not have seen an answer: look again later.
             self.timers
                 .set(Timer::Lost, self.now.after(HEARTBEAT_VERDICT));

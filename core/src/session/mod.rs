@@ -38,6 +38,7 @@ pub use live::Phase;
 use entrance::Entrance;
 use live::Live;
 
+use crate::limits::READ_BYTES_MAX;
 use crate::outbox::Outbox;
 use crate::time::Instant;
 
@@ -99,9 +100,18 @@ impl Session {
 
     /// Whether the host should read this leg's socket now.
     pub fn wants_read(&self, leg: Leg) -> bool {
+        self.read_room(leg) > 0
+    }
+
+    /// How many bytes of payload the session could take from this leg now; 0 while its socket
+    /// should not be read. A host that reads much more than this only fills buffers of its own.
+    pub fn read_room(&self, leg: Leg) -> usize {
         match &self.stage {
-            Stage::Live(live) => live.wants_read(leg),
-            Stage::Entrance(entrance) => leg == Leg::Browser && entrance.wants_read(),
+            Stage::Live(live) => live.read_room(leg),
+            Stage::Entrance(entrance) if leg == Leg::Browser && entrance.wants_read() => {
+                READ_BYTES_MAX
+            }
+            Stage::Entrance(_) => 0,
         }
     }
 

@@ -8,8 +8,16 @@ use bytes::BytesMut;
 /// handle per byte nor keeps a large read buffer alive for a few bytes.
 const COPY_BYTES_MAX: usize = 1024;
 
-/// How large a run of copied bytes may grow.
+/// How large a run of such copied bytes may grow.
 const COPIED_RUN_BYTES: usize = 4096;
+
+/// As much as this may wait as it came. What waits behind it is there to stay for a while, and is
+/// copied into blocks that are full: a run as it came keeps the buffer alive that it was read into,
+/// whatever else of that is used.
+const UNCOPIED_BYTES_MAX: usize = 32 * 1024;
+
+/// How large such a block is.
+const BLOCK_BYTES: usize = 16 * 1024;
 
 /// A queue of payload bytes in order.
 #[derive(Debug, Default)]
@@ -25,23 +33,28 @@ impl ByteQueue {
             return;
         }
         self.len = self.len.saturating_add(run.len());
-        if run.len() >= COPY_BYTES_MAX {
-            self.runs.push_back(run);
-            return;
-        }
-        let fits = |tail: &&mut BytesMut| {
-            tail.capacity().saturating_sub(tail.len()) >= run.len()
-                && tail.capacity() <= COPIED_RUN_BYTES
-        };
-        if let Some(tail) = self.runs.back_mut().filter(fits) {
-            tail.extend_from_slice(&run);
-        } else if self.runs.is_empty() {
-            // The common keystroke: it leaves at once, a copy would buy nothing.
+        if self.len > UNCOPIED_BYTES_MAX {
+            self.copy(&run, BLOCK_BYTES);
+        } else if run.len() >= COPY_BYTES_MAX || self.runs.is_empty() {
+            // The common keystroke leaves at once, too: a copy would buy nothing.
             self.runs.push_back(run);
         } else {
-            let mut copy = BytesMut::with_capacity(COPIED_RUN_BYTES);
-            copy.extend_from_slice(&run);
-            self.runs.push_back(copy);
+            self.copy(&run, COPIED_RUN_BYTES);
+        }
+    }
+
+    /// Appends a copy of `run`: first to what room the last block has, then in new ones.
+    fn copy(&mut self, run: &[u8], block_bytes: usize) {
+        let spare = |tail: &BytesMut| tail.capacity().saturating_sub(tail.len());
+        let fits = self.runs.back().map_or(0, spare).min(run.len());
+        let (head, rest) = run.split_at_checked(fits).unwrap_or((run, &[]));
+        if let Some(tail) = self.runs.back_mut() {
+            tail.extend_from_slice(head);
+        }
+        for part in rest.chunks(block_bytes) {
+            let mut block = BytesMut::with_capacity(block_bytes);
+            block.extend_from_slice(part);
+            self.runs.push_back(block);
         }
     }
 
@@ -91,6 +104,35 @@ mod tests {
         }
         assert_eq!(got, expected);
         assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn what_waits_behind_the_first_bytes_keeps_no_read_buffer_alive() {
+        let mut queue = ByteQueue::default();
+        // Runs as a driver has them: split off a buffer that has room for more than is used.
+        let run = || {
+            let mut buffer = BytesMut::with_capacity(32 * 1024);
+            buffer.extend_from_slice(&[b'x'; 3000]);
+            let run = buffer.split();
+            (run, buffer)
+        };
+        let mut rests = Vec::new();
+        for _ in 0..200 {
+            let (run, rest) = run();
+            queue.push(run);
+            rests.push(rest);
+        }
+        let uncopied = UNCOPIED_BYTES_MAX / 3000;
+        // A buffer whose run was copied belongs to its reader alone, who can have all of it back.
+        let free = rests.iter_mut().filter_map(|rest| {
+            let is_whole = rest.try_reclaim(32 * 1024);
+            is_whole.then_some(())
+        });
+        assert_eq!(free.count(), 200 - uncopied);
+        let blocks = queue.runs.iter().skip(uncopied);
+        let kept: usize = blocks.map(BytesMut::capacity).sum();
+        assert!(kept < (200 - uncopied) * 3000 + BLOCK_BYTES, "{kept}");
+        assert_eq!(queue.len(), 200 * 3000);
     }
 
     #[test]

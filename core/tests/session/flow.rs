@@ -66,6 +66,9 @@ fn reading_pauses_at_768_kib_of_output() {
         rig.browser_takes = 0;
         rig.prints(&vec![b'y'; 700 * 1024]);
         assert!(rig.session.wants_read(Leg::Api), "{first:?}");
+        // Who reads much more than that reads it for buffers that nobody counts.
+        let room = rig.session.read_room(Leg::Api);
+        assert_eq!(room, OUTPUT_QUEUE_BYTES_HIGH - rig.session.held_bytes());
         rig.prints(&vec![b'y'; 400 * 1024]);
         assert!(!rig.session.wants_read(Leg::Api), "{first:?}");
         let held = rig.session.held_bytes();
