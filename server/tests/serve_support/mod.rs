@@ -62,8 +62,12 @@ impl Place {
     }
 
     pub(crate) fn access(&self) -> &ClusterAccess {
+        self.access_to("modern")
+    }
+
+    fn access_to(&self, name: &str) -> &ClusterAccess {
         let mut clusters = self.sandbox.clusters().iter();
-        clusters.find(|cluster| cluster.name == "modern").unwrap()
+        clusters.find(|cluster| cluster.name == name).unwrap()
     }
 
     pub(crate) fn token(&self) -> String {
@@ -83,20 +87,22 @@ impl Place {
         std::fs::read_to_string(self.dir.join(name)).unwrap()
     }
 
+    /// Configures one of the sandbox's clusters, alone and with its right token.
+    pub(crate) fn cluster_of_its_own(&self, name: &str) {
+        let access = self.access_to(name);
+        let user = json!({ "token": access.token });
+        self.write("kubeconfig", &kubeconfig_to(access, &user).to_string());
+        self.write(
+            "clusters.yaml",
+            &format!(
+                "clusters: [{{name: {name}, backend: kubeconfig, kubeconfigPath: kubeconfig}}]\n"
+            ),
+        );
+    }
+
     /// A kubeconfig for `modern` with this user.
     pub(crate) fn kubeconfig_of(&self, user: &Value) -> Value {
-        let access = self.access();
-        json!({
-            "apiVersion": "v1",
-            "kind": "Config",
-            "current-context": "c",
-            "contexts": [{ "name": "c", "context": { "cluster": "k", "user": "u" } }],
-            "users": [{ "name": "u", "user": user }],
-            "clusters": [{ "name": "k", "cluster": {
-                "server": access.server,
-                "certificate-authority-data": STANDARD.encode(&access.ca_pem),
-            } }],
-        })
+        kubeconfig_to(self.access(), user)
     }
 
     /// Writes it.
@@ -161,6 +167,20 @@ impl Drop for Place {
     fn drop(&mut self) {
         drop(std::fs::remove_dir_all(&self.dir));
     }
+}
+
+fn kubeconfig_to(access: &ClusterAccess, user: &Value) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "c",
+        "contexts": [{ "name": "c", "context": { "cluster": "k", "user": "u" } }],
+        "users": [{ "name": "u", "user": user }],
+        "clusters": [{ "name": "k", "cluster": {
+            "server": access.server,
+            "certificate-authority-data": STANDARD.encode(&access.ca_pem),
+        } }],
+    })
 }
 
 /// The path of a shell in a pod of `default`.
@@ -268,6 +288,25 @@ impl Served {
         self.address
     }
 
+    /// Its resident memory, as the system counts it.
+    pub(crate) fn resident_kib(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let number = line.and_then(|rest| rest.split_whitespace().next());
+        number.unwrap().parse().unwrap()
+    }
+
+    /// Its count of terminal bytes, both directions together.
+    pub(crate) async fn carried(&self) -> u64 {
+        let metrics = self.text("/metrics").await;
+        let counts = metrics
+            .lines()
+            .filter(|line| line.starts_with("periscope_exec_bytes_total"));
+        counts
+            .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
+            .sum()
+    }
+
     /// What it logged so far.
     pub(crate) fn log(&self) -> Vec<String> {
         self.log.lock().unwrap().clone()
@@ -331,6 +370,11 @@ impl Served {
 
     async fn connect(&self) -> Stream {
         let stream = TcpStream::connect(self.address).await.unwrap();
+        self.over(stream).await
+    }
+
+    /// What a browser speaks through on a connected socket.
+    pub(crate) async fn over(&self, stream: TcpStream) -> Stream {
         match &self.tls {
             None => Stream::Plain(stream),
             Some(tls) => {
@@ -357,6 +401,11 @@ impl Served {
         let host = self.address.to_string();
         let headers = [("Host", host.as_str()), ("Origin", origin)];
         self.request(&exec_path(pod), &headers).await.0
+    }
+
+    async fn text(&self, path: &str) -> String {
+        let host = self.address.to_string();
+        self.raw(path, &[("Host", &host)]).await.1
     }
 
     async fn request(&self, path: &str, headers: &[(&str, &str)]) -> (u16, Value) {
@@ -533,7 +582,7 @@ impl Shell {
 }
 
 /// A connection to the server.
-enum Stream {
+pub(crate) enum Stream {
     Plain(TcpStream),
     Tls(Box<tokio_rustls::client::TlsStream<TcpStream>>),
 }
