@@ -46,7 +46,8 @@ pub(crate) fn spawn(
             return;
         };
         match begin(&gateway, admitted, slot, request_id, upgraded) {
-            Ok(task) => Box::new(task).run().await,
+            // A task of its own: this one has room for all that a handshake needs.
+            Ok(task) => drop(tokio::spawn(Box::new(task).run())),
             Err(error) => log::error!(error = error.as_str(); "exec.session.failed"),
         }
     });

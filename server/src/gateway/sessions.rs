@@ -1,6 +1,7 @@
 //! Who has a shell: the live sessions, behind the gate that lets them in. The gate's caps *are*
 //! the list, so what is shown and what is counted is always the same.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
@@ -11,7 +12,7 @@ use periscope_core::policy::{
 use periscope_core::session::{Order, Phase, Transport};
 use periscope_core::time::Instant;
 use serde::Serialize;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
 use super::lock;
@@ -44,7 +45,7 @@ pub(crate) struct Live {
     login: Mutex<Option<LoginKey>>,
     /// When that login ends.
     expires_at: Option<Timestamp>,
-    orders: mpsc::Sender<Command>,
+    orders: Orders,
     gone: watch::Receiver<()>,
 }
 
@@ -130,6 +131,14 @@ pub(crate) struct Command {
     pub(crate) by: Option<String>,
 }
 
+/// Orders on their way to a session. Most sessions never get one, so an empty queue has to cost
+/// next to nothing.
+#[derive(Debug, Default)]
+struct Orders {
+    waiting: Mutex<VecDeque<Command>>,
+    come: Notify,
+}
+
 /// Resolves when a session has given its slot back.
 #[derive(Debug)]
 pub(crate) struct Gone(watch::Receiver<()>);
@@ -140,7 +149,6 @@ pub(crate) struct Slot {
     sessions: Arc<Sessions>,
     permit: Permit,
     live: Arc<Live>,
-    orders: mpsc::Receiver<Command>,
     _alive: watch::Sender<()>,
 }
 
@@ -155,7 +163,6 @@ impl Sessions {
 
     /// Takes a slot and spends one opening, or neither.
     pub(crate) fn reserve(self: &Arc<Self>, target: &Target<'_>) -> Result<Slot, NoSlot> {
-        let (sender, orders) = mpsc::channel(ORDERS_MAX);
         let (alive, gone) = watch::channel(());
         let live = Arc::new(Live {
             id: Uuid::now_v7(),
@@ -170,7 +177,7 @@ impl Sessions {
             }),
             login: Mutex::new(target.login.cloned()),
             expires_at: target.expires_at,
-            orders: sender,
+            orders: Orders::default(),
             gone,
         });
         let mut gate = lock(&self.gate);
@@ -183,7 +190,6 @@ impl Sessions {
             sessions: Arc::clone(self),
             permit,
             live,
-            orders,
             _alive: alive,
         })
     }
@@ -330,9 +336,7 @@ impl Sessions {
 
 impl Live {
     fn order(&self, command: Command) {
-        // A full queue holds an order to end already, or a drain that is followed by one; a closed
-        // one belongs to a session that is gone.
-        drop(self.orders.try_send(command));
+        self.orders.push(command);
     }
 
     /// Changes what others see of the session.
@@ -362,6 +366,28 @@ impl Live {
             idle_seconds: progress
                 .active_at
                 .map_or(0, |active_at| now.since(active_at).as_secs()),
+        }
+    }
+}
+
+impl Orders {
+    fn push(&self, command: Command) {
+        let mut waiting = lock(&self.waiting);
+        // A full queue holds an order to end already, or a drain that is followed by one.
+        if waiting.len() < ORDERS_MAX {
+            waiting.push_back(command);
+            self.come.notify_one();
+        }
+    }
+
+    /// Cancel-safe: an order is taken only together with the result.
+    async fn next(&self) -> Command {
+        loop {
+            let waiting = lock(&self.waiting).pop_front();
+            if let Some(command) = waiting {
+                return command;
+            }
+            self.come.notified().await;
         }
     }
 }
@@ -427,10 +453,7 @@ impl Slot {
 
     /// The next order. Never ends while the slot is held.
     pub(crate) async fn order(&mut self) -> Command {
-        match self.orders.recv().await {
-            Some(command) => command,
-            None => std::future::pending().await,
-        }
+        self.live.orders.next().await
     }
 
     /// The table the slot is in.
