@@ -50,6 +50,7 @@ const MUTANTS = [
   {
     name: "output is queued without bound",
     edits: [[session("upstream"), "OUTPUT_QUEUE_BYTES_HIGH.saturating_sub(self.output_waiting())", "OUTPUT_QUEUE_BYTES_HIGH"],
+            [session("live"), "(Leg::Api, _) => OUTPUT_QUEUE_BYTES_HIGH.saturating_sub(self.output_waiting())", "(Leg::Api, _) => OUTPUT_QUEUE_BYTES_HIGH"],
             [session("live"), "let paused = self.output_waiting() >= limit;", "let paused = self.output_waiting() >= limit.saturating_mul(4);"]],
   },
   {
