@@ -17,7 +17,7 @@ const COPIED_RUN_BYTES: usize = 4096;
 const UNCOPIED_BYTES_MAX: usize = 32 * 1024;
 
 /// How large such a block is.
-const BLOCK_BYTES: usize = 16 * 1024;
+const BLOCK_BYTES: usize = 8 * 1024;
 
 /// A queue of payload bytes in order.
 #[derive(Debug, Default)]
