@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-: "${REPORT:?the folder for the parts' output}"
+: "${REPORT:?the folder for the output of the parts}"
 rm -rf "$REPORT"
 mkdir -p "$REPORT"
 
