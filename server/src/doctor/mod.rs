@@ -35,7 +35,8 @@ const TIMEOUT_SECONDS_MAX: u64 = 300;
 /// Reads the configuration of `serve` (environment and the two YAML files) and uses the gateway's own
 /// credentials; run it where the gateway runs. Nothing is changed anywhere. With a POD, and only then, the
 /// default shell is started in that pod, once over WebSocket and once over SPDY, and its input ends
-/// at once, so that it exits without having done anything.
+/// at once, so that it exits without having done anything. Where only the old v4.channel.k8s.io is left,
+/// which cannot say that input has ended, the line `exit` is typed instead.
 ///
 /// Exit codes: 0 every hop works, 1 one is broken, 2 wrong usage, 3 wrong configuration.
 #[derive(Debug, Args)]
